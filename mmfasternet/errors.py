@@ -1,0 +1,27 @@
+"""Errors that a user can mend, told in one line: what was given, what was expected, where, what to do.
+
+The tools print them without a traceback and exit with :data:`EXIT_CODE`. Anything else that is raised is a fault of
+the program.
+"""
+
+EXIT_CODE = 2
+
+
+class MMFasterNetError(Exception):
+    """Base of all mistakes of the user that this package reports."""
+
+
+class ConfigError(MMFasterNetError, ValueError):
+    """A setting has a value that cannot work."""
+
+
+class CheckpointError(MMFasterNetError, ValueError):
+    """A checkpoint is missing, unreadable, or belongs to another network."""
+
+
+class DataError(MMFasterNetError, ValueError):
+    """Images or annotations are missing or malformed."""
+
+
+class DependencyError(MMFasterNetError, ImportError):
+    """A library that this part of the package needs is not installed."""
