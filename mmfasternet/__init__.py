@@ -1,0 +1,17 @@
+"""FasterNet for OpenMMLab: ``backbone=dict(type='FasterNet', arch='s')`` in anyone's config.
+
+Importing the package registers all its parts in MMEngine's root registry.
+"""
+
+from pathlib import Path
+
+from .models import FasterNet
+
+__version__ = '0.1.0'
+
+_PACKAGE = Path(__file__).resolve().parent
+_installed = _PACKAGE / '.mim' / 'configs'
+#: Folder of the config files: inside the package when installed from a wheel, beside it in a checkout.
+CONFIG_DIR = _installed if _installed.is_dir() else _PACKAGE.parent / 'configs'
+
+__all__ = ['CONFIG_DIR', 'FasterNet', '__version__']

@@ -1,0 +1,169 @@
+"""Recognise who wrote a state dict with a FasterNet in it and rename its tensors to ours.
+
+Our names are those of the authors' files, so that only timm's differ:
+
+======================================  ======================================
+timm                                    released files and this package
+======================================  ======================================
+``stages.{i}.blocks``                   ``stages.{2i}.blocks``
+``stages.{i}.downsample``               ``stages.{2i-1}``
+``conv_head``                           ``avgpool_pre_head.1``
+``classifier``                          ``head``
+======================================  ======================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+#: Every FasterNet file has this tensor, whatever stands before its name.
+_ANCHOR = 'patch_embed.proj.weight'
+_NESTS = ('state_dict', 'model')
+_CLASSIFIER = re.compile(r'(avgpool_pre_head|head)\.')
+_OUTPUT_NORM = re.compile(r'norm\d+\.')
+_BATCH_NORM_BUFFER = re.compile(r'\.(running_mean|running_var|num_batches_tracked)$')
+_MAY_START_FRESH = re.compile(r'norm\d+\..+|.+\.layer_scale|.+\.num_batches_tracked')
+_SHOWN_MISMATCHES = 3
+
+
+@dataclass(frozen=True)
+class BackboneFit:
+    """What a file gives to a FasterNet backbone.
+
+    Args:
+        source (str): The format of the file, for people.
+        tensors (dict[str, Tensor]): A tensor for each name of the network: from the file, or the network's own.
+        loaded (list[str]): The network's names that the file fills.
+        left_out (list[str]): Names in the file that the network has no use for.
+        fresh (list[str]): The network's names that keep the values they have.
+    """
+
+    source: str
+    tensors: dict[str, Tensor]
+    loaded: list[str]
+    left_out: list[str]
+    fresh: list[str]
+
+    def summary(self) -> str:
+        """Tell in one line what was loaded, left out and started fresh."""
+        parts = [f'FasterNet: loaded {len(self.loaded)} tensors from a {self.source}']
+        for label, names in (('left out', self.left_out), ('start fresh', self.fresh)):
+            parts.append(f'{label} {len(names)} ({_modules_of(names)})' if names else f'{label} none')
+        return '; '.join(parts)
+
+
+def fit_backbone(source: Mapping[str, Any], own: Mapping[str, Tensor], where: str = '') -> BackboneFit:
+    """Fit a file's tensors to a FasterNet backbone.
+
+    Args:
+        source (dict): What was read from the file: a state dict, or a checkpoint that nests one.
+        own (dict[str, Tensor]): The state dict of the network.
+        where (str): The network's place in the whole model, such as ``'backbone'``, for the messages. Defaults to
+            ``''``.
+
+    Returns:
+        BackboneFit: The tensors under the network's names, and what became of the others.
+
+    Raises:
+        CheckpointError: If the file holds no FasterNet, or one of another shape.
+    """
+    state_dict = _unwrap(source)
+    prefix = _find_prefix(state_dict, where)
+    inside = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
+    left_out = [key for key in state_dict if not key.startswith(prefix)]
+    source_format, rename = _recognise(inside)
+    names_in_file = {rename(key): prefix + key for key in inside}
+    renamed = {rename(key): value for key, value in inside.items()}
+
+    loaded, fresh, mismatches = [], [], []
+    for key, value in own.items():
+        if key not in renamed:
+            if _MAY_START_FRESH.fullmatch(key):
+                fresh.append(key)
+            else:
+                mismatches.append(f'{key} is not in the file')
+        elif renamed[key].shape != value.shape:
+            mismatches.append(f'{key} is {_shape(renamed[key])} in the file and {_shape(value)} here')
+        else:
+            loaded.append(key)
+    stages_here = {_stage_of(key) for key in own}
+    for key in renamed.keys() - own.keys():
+        if key.startswith('stages.') and _stage_of(key) in stages_here and not _BATCH_NORM_BUFFER.search(key):
+            mismatches.append(f'{key} is in the file and not here')
+    if mismatches:
+        more = len(mismatches) - _SHOWN_MISMATCHES
+        raise CheckpointError(
+            f'the file is a {source_format} of another FasterNet than this model: '
+            + '; '.join(sorted(mismatches, key=_position(own))[:_SHOWN_MISMATCHES])
+            + (f'; and {more} more' if more > 0 else '')
+            + '. Use the file of the variant that `arch` names'
+        )
+    left_out += [names_in_file[key] for key in renamed if key not in own]
+    tensors = {key: value if key in fresh else renamed[key] for key, value in own.items()}
+    return BackboneFit(source_format, tensors, loaded, left_out, fresh)
+
+
+def _unwrap(source: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Find the state dict in a checkpoint and keep its tensors."""
+    for nest in _NESTS:
+        if isinstance(source.get(nest), Mapping):
+            return _unwrap(source[nest])
+    return {key: value for key, value in source.items() if isinstance(value, Tensor)}
+
+
+def _find_prefix(state_dict: Mapping[str, Tensor], where: str) -> str:
+    """Find what stands before the backbone's names, such as ``backbone.`` or ``model.``."""
+    prefixes = [key.removesuffix(_ANCHOR) for key in state_dict if key == _ANCHOR or key.endswith('.' + _ANCHOR)]
+    if not prefixes:
+        place = f' under {where!r}' if where else ''
+        raise CheckpointError(
+            f'the file has no FasterNet{place}: looked for {_ANCHOR}, '
+            f'found {", ".join(list(state_dict)[:_SHOWN_MISMATCHES]) or "no tensor"}. '
+            'Weights for a backbone alone belong in its `init_cfg`, those of a whole model in `load_from`'
+        )
+    return min(prefixes, key=len)
+
+
+def _recognise(state_dict: Mapping[str, Tensor]) -> tuple[str, Callable[[str], str]]:
+    """Tell the format of a bare FasterNet state dict, and how its names become ours."""
+    if any('.downsample.' in key or key.startswith('conv_head.') for key in state_dict):
+        return 'timm state dict', _from_timm
+    if any(_OUTPUT_NORM.match(key) for key in state_dict):
+        return "detector's checkpoint", str
+    if any(_CLASSIFIER.match(key) for key in state_dict):
+        return 'released ImageNet file', str
+    return 'FasterNet state dict without a head', str
+
+
+def _from_timm(key: str) -> str:
+    key = re.sub(r'^stages\.(\d+)\.downsample\.', lambda m: f'stages.{2 * int(m[1]) - 1}.', key)
+    key = re.sub(r'^stages\.(\d+)\.blocks\.', lambda m: f'stages.{2 * int(m[1])}.blocks.', key)
+    return re.sub(r'^classifier\.', 'head.', re.sub(r'^conv_head\.', 'avgpool_pre_head.1.', key))
+
+
+def _stage_of(key: str) -> str:
+    return '.'.join(key.split('.')[:2])
+
+
+def _position(own: Mapping[str, Tensor]) -> Any:
+    """Sort messages by the network's order; those of names that it does not have come last."""
+    order = {key: index for index, key in enumerate(own)}
+    return lambda message: (order.get(message.split()[0], len(order)), message)
+
+
+def _shape(tensor: Tensor) -> str:
+    return '×'.join(map(str, tensor.shape)) or 'a scalar'
+
+
+def _modules_of(names: Iterable[str]) -> str:
+    """Shorten tensor names to the modules that own them, the first few."""
+    modules = list(dict.fromkeys(name.rpartition('.')[0] or name for name in names))
+    shown = ', '.join(modules[:4])
+    return shown + (f' and {len(modules) - 4} more modules' if len(modules) > 4 else '')
