@@ -4,6 +4,10 @@ The tools print them without a traceback and exit with :data:`EXIT_CODE`. Anythi
 the program.
 """
 
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
 EXIT_CODE = 2
 
 
@@ -25,3 +29,16 @@ class DataError(MMFasterNetError, ValueError):
 
 class DependencyError(MMFasterNetError, ImportError):
     """A library that this part of the package needs is not installed."""
+
+
+def run_tool(main: Callable[[], int | None]) -> NoReturn:
+    """Run a tool and exit, telling the user's mistakes in one line.
+
+    Args:
+        main (Callable): The tool; it returns an exit code, or None for 0.
+    """
+    try:
+        sys.exit(main())
+    except MMFasterNetError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(EXIT_CODE)

@@ -96,6 +96,7 @@ class DropPath(nn.Module):
         return x * (mask / keep_prob)
 
     def extra_repr(self) -> str:
+        """Show the setting in the printed network."""
         return f'drop_prob={self.drop_prob:.3f}'
 
 

@@ -34,4 +34,5 @@ class PartialConv3x3(nn.Module):
         return torch.cat((self.partial_conv3(mixed), untouched), dim=1)
 
     def extra_repr(self) -> str:
+        """Show the setting in the printed network."""
         return f'conv_channels={self.conv_channels}'

@@ -1,0 +1,164 @@
+"""From a config and the command line to a finished training or test, for mmdet, mmrotate and mmpretrain alike."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import METRICS, RUNNERS, init_default_scope
+from mmengine.runner import Runner
+
+from ..errors import ConfigError, DependencyError
+from .preflight import check
+
+
+def train(args: Namespace) -> None:
+    """Train as the command line says.
+
+    Args:
+        args (Namespace): The options of ``tools/train.py``.
+
+    Raises:
+        MMFasterNetError: If config, weights or data cannot work; before the model is built.
+    """
+    cfg = _load_config(args)
+    if args.amp:
+        _set_amp(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ConfigError(
+                f'--auto-scale-lr: {args.config} does not say for which batch size its learning rate is; '
+                'add auto_scale_lr = dict(base_batch_size=16)'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    _set_dataloader_defaults(cfg, 'train_dataloader', 'val_dataloader')
+    check(cfg, 'train')
+    _build_runner(cfg).train()
+
+
+def test(args: Namespace) -> dict[str, float]:
+    """Test a checkpoint as the command line says.
+
+    Args:
+        args (Namespace): The options of ``tools/test.py``.
+
+    Returns:
+        dict: The metrics.
+
+    Raises:
+        MMFasterNetError: If config, checkpoint or data cannot work; before the model is built.
+    """
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise ConfigError(f'--out {args.out}: the predictions are written as a pickle; name a .pkl file')
+    cfg = _load_config(args)
+    cfg.load_from = args.checkpoint
+    if args.show or args.show_dir:
+        _set_visualization(cfg, args)
+    if args.tta:
+        _set_tta(cfg)
+    _set_dataloader_defaults(cfg, 'test_dataloader')
+    check(cfg, 'test')
+    runner = _build_runner(cfg)
+    if args.out:
+        dump = 'mmdet.DumpDetResults' if _scope(cfg) == 'mmdet' else 'DumpResults'
+        runner.test_evaluator.metrics.append(METRICS.build(dict(type=dump, out_file_path=args.out)))
+    return runner.test()
+
+
+def _load_config(args: Namespace) -> Config:
+    """Read the config file and put the options in that both tools have."""
+    if not Path(args.config).is_file():
+        raise ConfigError(f'config {args.config} does not exist (looked in {Path.cwd()})')
+    try:
+        cfg = Config.fromfile(args.config)
+    except (SyntaxError, KeyError) as error:
+        raise ConfigError(f'config {args.config} cannot be read: {error}') from error
+    except FileNotFoundError as error:
+        raise ConfigError(f'config {args.config} inherits from a file that is not there: {error}') from error
+    except ImportError as error:
+        raise DependencyError(
+            f'config {args.config} needs a library that is not installed: {error}; `make setup` installs them all'
+        ) from error
+    cfg.launcher = args.launcher
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    # torchrun sets it; torch.distributed.launch and srun leave it to us
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    init_default_scope(_scope(cfg))
+    return cfg
+
+
+def _build_runner(cfg: Config) -> Runner:
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _scope(cfg: Config) -> str:
+    """The library that the config is of: mmdet, mmrotate or mmpretrain."""
+    return cfg.get('default_scope') or 'mmengine'
+
+
+def _set_amp(cfg: Config) -> None:
+    """Train with automatic mixed precision."""
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ConfigError(f'--amp replaces an OptimWrapper, but optim_wrapper.type is {wrapper!r}')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def _set_visualization(cfg: Config, args: Namespace) -> None:
+    """Draw the predictions."""
+    if 'visualization' not in cfg.get('default_hooks', {}):
+        raise ConfigError(
+            '--show and --show-dir need a visualization hook: add it to default_hooks, '
+            "in mmdet as visualization=dict(type='DetVisualizationHook')"
+        )
+    hook = cfg.default_hooks.visualization
+    hook.show, hook.wait_time = args.show, args.wait_time
+    # mmpretrain's hook has other names for the same
+    on, folder = ('enable', 'out_dir') if _scope(cfg) == 'mmpretrain' else ('draw', 'test_out_dir')
+    hook[on] = True
+    if args.show_dir:
+        hook[folder] = args.show_dir
+
+
+def _set_tta(cfg: Config) -> None:
+    """Test the image and its mirror image, and merge the two."""
+    scope = _scope(cfg)
+    models: dict[str, dict[str, Any]] = {
+        'mmdet': dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
+        'mmpretrain': dict(type='AverageClsScoreTTA'),
+    }
+    if 'tta_model' not in cfg and scope not in models:
+        raise ConfigError(f'--tta: the config has no tta_model, and there is no default for {scope}')
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    if 'tta_pipeline' not in cfg:
+        *steps, pack = deepcopy(dataset.pipeline)
+        if 'meta_keys' in pack:
+            pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
+        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+        cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
+    cfg.model = ConfigDict(**cfg.get('tta_model', models.get(scope)), module=cfg.model)
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def _set_dataloader_defaults(cfg: Config, *names: str) -> None:
+    """Add what mmpretrain's own tools add to its configs."""
+    if _scope(cfg) != 'mmpretrain':
+        return
+    for name in names:
+        if cfg.get(name):
+            loader = cfg[name]
+            loader.setdefault('pin_memory', True)
+            loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
+            loader.setdefault('collate_fn', dict(type='default_collate'))

@@ -1,0 +1,93 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from mmfasternet.datasets.miniature import make_coco
+
+ROOT = Path(__file__).resolve().parents[1]
+ARCHS = ('t0', 't1', 't2', 's', 'm', 'l')
+
+
+@pytest.fixture(scope='session')
+def mini_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn COCO, made once."""
+    out = tmp_path_factory.mktemp('data') / 'coco'
+    make_coco(out)
+    return out
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, mini_coco: Path) -> Path:
+    """A folder that looks like a checkout with the drawn COCO at data/coco and data/mini_coco."""
+    for name in ('configs', 'tools'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / 'data').mkdir()
+    for name in ('coco', 'mini_coco'):
+        (tmp_path / 'data' / name).symlink_to(mini_coco)
+    return tmp_path
+
+
+@pytest.fixture
+def own_data(tmp_path: Path, mini_coco: Path) -> Path:
+    """A copy of the drawn COCO that a test may damage."""
+    return Path(shutil.copytree(mini_coco, tmp_path / 'coco'))
+
+
+@pytest.fixture
+def run_tool(checkout: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Run a Python command in the checkout, as a user would."""
+
+    def run(*command: object, timeout: int = 600) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, *map(str, command)], cwd=checkout, capture_output=True, text=True, timeout=timeout
+        )
+
+    return run
+
+
+def randomize_(module: nn.Module) -> nn.Module:
+    """Give every parameter and every batch norm statistic a random value of a trained network's size."""
+    for name, tensor in module.state_dict().items():
+        if name.endswith('running_var'):
+            tensor.uniform_(0.5, 1.5)
+        elif tensor.is_floating_point():
+            spread = 1 / tensor[0].numel() ** 0.5 if tensor.dim() > 1 else 0.2
+            tensor.normal_(0, spread)
+            if name.endswith('norm.weight') or name.endswith('mlp.1.weight'):
+                tensor.add_(1)
+    return module
+
+
+def make_timm(arch: str) -> nn.Module:
+    """timm's FasterNet with random weights and statistics."""
+    torch.manual_seed(0)
+    return randomize_(timm.create_model(f'fasternet_{arch}'))
+
+
+def as_released(timm_state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Name tensors as the authors' ImageNet files do, by a table that owes nothing to the package."""
+    heads = {'conv_head': 'avgpool_pre_head.1', 'classifier': 'head'}
+    stage_positions = {'0': '0', '1': '2', '2': '4', '3': '6'}
+    merge_positions = {'1': '1', '2': '3', '3': '5'}
+    released = {}
+    for key, value in timm_state_dict.items():
+        part = key.split('.')
+        if part[0] in heads:
+            part[0] = heads[part[0]]
+        elif part[0] == 'stages' and part[2] == 'downsample':
+            part[1:3] = [merge_positions[part[1]]]
+        elif part[0] == 'stages':
+            part[1] = stage_positions[part[1]]
+        released['.'.join(part)] = value
+    return released

@@ -1,0 +1,142 @@
+import argparse
+
+import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmfasternet.engine import launch
+from mmfasternet.errors import ConfigError, DependencyError, run_tool
+
+TEXT = """
+default_scope = 'mmdet'
+model = dict(type='MaskRCNN', backbone=dict(type='FasterNet'))
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW'))
+auto_scale_lr = dict(enable=False, base_batch_size=16)
+default_hooks = dict(visualization=dict(type='DetVisualizationHook'))
+pipeline = [dict(type='LoadImageFromFile'), dict(type='PackDetInputs', meta_keys=('img_id',))]
+test_dataloader = dict(num_workers=2, dataset=dict(type='RepeatDataset', times=1, dataset=dict(type='X', pipeline=pipeline)))
+"""
+
+
+@pytest.fixture
+def configured(tmp_path, monkeypatch):
+    """Run train or test with some options up to the runner, and return the config that it gets."""
+    monkeypatch.setattr(launch, 'check', lambda cfg, mode: None)
+    monkeypatch.setattr(
+        Runner, 'from_cfg', lambda cfg: argparse.Namespace(cfg=cfg, train=lambda: None, test=lambda: {})
+    )
+    runners = []
+    monkeypatch.setattr(launch, '_build_runner', lambda cfg: runners.append(Runner.from_cfg(cfg)) or runners[-1])
+
+    def run(mode, text=TEXT, **options):
+        config = tmp_path / 'some_config.py'
+        config.write_text(text)
+        defaults = dict(
+            config=str(config), checkpoint='epoch_1.pth', work_dir=None, amp=False, auto_scale_lr=False, resume=None,
+            cfg_options=None, launcher='none', local_rank=0, out=None, show=False, show_dir=None, wait_time=2, tta=False,
+        )  # fmt: skip
+        getattr(launch, mode)(argparse.Namespace(**(defaults | options)))
+        return runners[-1].cfg
+
+    return run
+
+
+def test_defaults(configured):
+    cfg = configured('train')
+    assert cfg.work_dir == 'work_dirs/some_config'
+    assert cfg.launcher == 'none'
+    assert configured('test').load_from == 'epoch_1.pth'
+
+
+def test_flags_of_train(configured):
+    cfg = configured(
+        'train',
+        work_dir='here',
+        amp=True,
+        auto_scale_lr=True,
+        launcher='pytorch',
+        cfg_options={'model.backbone.arch': 's'},
+    )
+    assert cfg.work_dir == 'here'
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper' and cfg.optim_wrapper.loss_scale == 'dynamic'
+    assert cfg.auto_scale_lr.enable
+    assert cfg.launcher == 'pytorch'
+    assert cfg.model.backbone.arch == 's'
+
+
+@pytest.mark.parametrize('given, load_from', [('auto', None), ('some/epoch_3.pth', 'some/epoch_3.pth')])
+def test_resume(configured, given, load_from):
+    cfg = configured('train', resume=given)
+    assert cfg.resume is True and cfg.load_from == load_from
+
+
+def test_pictures(configured):
+    hook = configured('test', show=True, show_dir='pictures', wait_time=1).default_hooks.visualization
+    assert (hook.draw, hook.show, hook.wait_time, hook.test_out_dir) == (True, True, 1, 'pictures')
+    text = TEXT.replace("'mmdet'", "'mmpretrain'").replace('Det', '')
+    hook = configured('test', text, show_dir='pictures').default_hooks.visualization
+    assert (hook.enable, hook.show, hook.out_dir) == (True, False, 'pictures')
+
+
+def test_tta_tests_the_mirror_image_too(configured):
+    cfg = configured('test', tta=True)
+    assert cfg.model.type == 'DetTTAModel' and cfg.model.module.type == 'MaskRCNN'
+    load, tta = cfg.test_dataloader.dataset.dataset.pipeline
+    flips, (pack,) = tta.transforms
+    assert [flip.prob for flip in flips] == [1.0, 0.0]
+    assert pack.meta_keys == ('img_id', 'flip', 'flip_direction')
+
+
+def test_tta_of_the_config_comes_first(configured):
+    text = TEXT + "tta_model = dict(type='Mine')\ntta_pipeline = [dict(type='Steps')]\n"
+    cfg = configured('test', text, tta=True)
+    assert cfg.model.type == 'Mine'
+    assert cfg.test_dataloader.dataset.dataset.pipeline == [dict(type='Steps')]
+
+
+def test_mmpretrain_gets_what_its_own_tools_add(configured):
+    loader = configured('test', TEXT.replace("'mmdet'", "'mmpretrain'")).test_dataloader
+    assert loader.pin_memory and loader.persistent_workers and loader.collate_fn.type == 'default_collate'
+    assert 'collate_fn' not in configured('test').test_dataloader
+
+
+@pytest.mark.parametrize('mode, text, options, message', [
+    ('train', TEXT, dict(config='nowhere.py'), r'config nowhere.py does not exist \(looked in /'),
+    ('train', 'model = dict(', {}, 'cannot be read: '),
+    ('train', "_base_ = './nowhere.py'", {}, 'inherits from a file that is not there'),
+    ('train', TEXT.replace("'OptimWrapper'", "'Other'"), dict(amp=True), "optim_wrapper.type is 'Other'"),
+    ('train', TEXT.replace('auto_scale_lr', 'other'), dict(auto_scale_lr=True), '--auto-scale-lr: .* base_batch_size=16'),
+    ('test', TEXT, dict(out='results.json'), '--out results.json: .* name a .pkl file'),
+    ('test', TEXT.replace('visualization', 'other'), dict(show=True), 'need a visualization hook'),
+    ('test', TEXT.replace("'mmdet'", "'mmrotate'"), dict(tta=True), 'no tta_model, and there is no default for mmrotate'),
+])  # fmt: skip
+def test_bad_input_is_one_clear_line(configured, mode, text, options, message):
+    with pytest.raises(ConfigError, match=message):
+        configured(mode, text, **options)
+
+
+def test_a_missing_library_is_named(configured):
+    with pytest.raises(DependencyError, match='mmyolo is not installed.*make setup'):
+        configured('train', "_base_ = 'mmyolo::yolov5/yolov5_s.py'")
+
+
+def test_run_tool_prints_one_line_and_exits_with_2(capsys):
+    def tool():
+        raise ConfigError('this is wrong')
+
+    with pytest.raises(SystemExit) as caught:
+        run_tool(tool)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == 'error: this is wrong\n'
+    with pytest.raises(SystemExit) as caught:
+        run_tool(lambda: None)
+    assert caught.value.code is None
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_tool(lambda: 1 / 0)
+
+
+def test_config_of_another_toolbox_without_a_scope(configured):
+    assert isinstance(configured('train', TEXT.replace("default_scope = 'mmdet'", '')), Config)

@@ -1,0 +1,197 @@
+import json
+from urllib.error import URLError
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmfasternet.engine import check
+from mmfasternet.engine.preflight import check_checkpoint, fetch_checkpoint
+from mmfasternet.errors import CheckpointError, ConfigError, DataError
+from mmfasternet.models import FasterNet
+
+CLASSES = ('traffic light', 'stop sign', 'kite')
+
+
+def annotations_of(root, split='train'):
+    return root / 'annotations' / f'instances_{split}2017.json'
+
+
+def make_cfg(root, **backbone):
+    def loader(split):
+        dataset = dict(
+            type='CocoDataset',
+            data_root=f'{root}/',
+            ann_file=f'annotations/instances_{split}2017.json',
+            data_prefix=dict(img=f'{split}2017/'),
+            metainfo=dict(classes=CLASSES),
+        )
+        return dict(dataset=dataset)
+
+    init_default_scope('mmdet')
+    return Config(
+        dict(
+            model=dict(type='MaskRCNN', backbone=dict(type='FasterNet', **backbone)),
+            train_dataloader=loader('train'),
+            val_dataloader=loader('val'),
+            test_dataloader=loader('val'),
+        )
+    )
+
+
+def test_good_config_and_data_pass(mini_coco):
+    check(make_cfg(mini_coco), 'train')
+    check(make_cfg(mini_coco), 'test')
+
+
+def test_all_80_classes_pass(mini_coco):
+    cfg = make_cfg(mini_coco)
+    del cfg.train_dataloader.dataset['metainfo']
+    check(cfg, 'train')
+
+
+def test_wrapped_data_sets_are_looked_into(mini_coco):
+    cfg = make_cfg(mini_coco)
+    inner = cfg.train_dataloader.dataset
+    broken = Config(dict(inner, ann_file='nowhere.json'))._cfg_dict
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=inner)
+    check(cfg, 'train')
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[inner, broken])
+    with pytest.raises(DataError, match='nowhere.json'):
+        check(cfg, 'train')
+
+
+def break_arch(root, cfg):
+    cfg.model.backbone.arch = 'huge'
+
+
+def break_root(root, cfg):
+    cfg.train_dataloader.dataset.data_root = 'data/nowhere'
+
+
+def break_annotations(root, cfg):
+    annotations_of(root).unlink()
+
+
+def break_json(root, cfg):
+    annotations_of(root).write_bytes(annotations_of(root).read_bytes()[:1000])
+
+
+def break_keys(root, cfg):
+    annotations_of(root).write_text('{"images": []}')
+
+
+def break_list(root, cfg):
+    annotations_of(root).write_text('[]')
+
+
+def break_image(root, cfg):
+    for number in (3, 5):
+        (root / 'train2017' / f'{number:012}.jpg').unlink()
+
+
+def break_folder(root, cfg):
+    (root / 'train2017').rename(root / 'elsewhere')
+
+
+def break_class(root, cfg):
+    cfg.train_dataloader.dataset.metainfo.classes = (*CLASSES, 'unicorn')
+
+
+def break_category(root, cfg):
+    content = json.loads(annotations_of(root).read_text())
+    content['categories'] = [c for c in content['categories'] if c['name'] != 'kite']
+    annotations_of(root).write_text(json.dumps(content))
+
+
+def break_type(root, cfg):
+    cfg.train_dataloader.dataset.type = 'CocoaDataset'
+
+
+def break_weights(root, cfg):
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=f'{root}/weights.pth')
+
+
+def break_load_from(root, cfg):
+    (root / 'epoch_11.pth').touch()
+    cfg.load_from = f'{root}/epoch_12.pth'
+
+
+@pytest.mark.parametrize('damage, error, message', [
+    (break_arch, ConfigError, "unknown arch 'huge'; choose one of t0, t1"),
+    (break_root, DataError, r'train_dataloader: no folder data/nowhere \(looked in /.*make_miniature.py coco'),
+    (break_annotations, DataError, 'train_dataloader: no annotations .*instances_train2017.json'),
+    (break_json, DataError, 'instances_train2017.json is not JSON: '),
+    (break_keys, DataError, 'not in the format of COCO: it lacks annotations, categories'),
+    (break_list, DataError, 'it lacks images, annotations, categories'),
+    (break_image, DataError, r'2 of 200 images .* are not in .*train2017: 000000000003.jpg, 000000000005.jpg\.'),
+    (break_folder, DataError, 'the folder of images .*train2017 is not there'),
+    (break_class, DataError, 'unknown class unicorn in metainfo.classes; .*has the categories person, bicycle.*and 70 more'),
+    (break_category, DataError, 'unknown class kite'),
+    (break_type, ConfigError, "unknown data set type 'CocoaDataset'"),
+    (break_weights, CheckpointError, 'init_cfg: .*weights.pth does not exist; there is no .pth file in'),
+    (break_load_from, CheckpointError, 'load_from: .*epoch_12.pth does not exist; .* has epoch_11.pth'),
+])  # fmt: skip
+def test_each_fault_is_one_clear_line(damage, error, message, own_data):
+    cfg = make_cfg(own_data)
+    damage(own_data, cfg)
+    with pytest.raises(error, match=message) as caught:
+        check(cfg, 'train')
+    assert '\n' not in str(caught.value)
+
+
+def test_a_test_needs_no_initial_weights_and_no_training_data(own_data):
+    cfg = make_cfg(own_data, init_cfg=dict(type='Pretrained', checkpoint='nowhere.pth'))
+    annotations_of(own_data, 'train').unlink()
+    check(cfg, 'test')
+    with pytest.raises(CheckpointError):
+        check(cfg, 'train')
+
+
+def test_only_the_first_process_checks(own_data, monkeypatch):
+    cfg = make_cfg(own_data, arch='huge')
+    monkeypatch.setenv('RANK', '1')
+    check(cfg, 'train')
+    monkeypatch.setenv('RANK', '0')
+    with pytest.raises(ConfigError):
+        check(cfg, 'train')
+
+
+def test_data_on_a_remote_store_is_left_to_its_backend(own_data):
+    cfg = make_cfg(own_data)
+    cfg.train_dataloader.dataset.data_root = 's3://bucket/coco/'
+    check(cfg, 'train')
+
+
+def test_an_unnamed_checkpoint():
+    with pytest.raises(CheckpointError, match='init_cfg: no checkpoint is named'):
+        check_checkpoint(None, 'init_cfg')
+
+
+def test_weights_are_fetched_once_to_torchs_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    calls = []
+
+    def download(url, target):
+        calls.append(url)
+        torch.save(FasterNet('t0').state_dict(), target)
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    for _ in range(2):
+        fetch_checkpoint('https://example.org/files/t0.pth', 'init_cfg')
+    assert calls == ['https://example.org/files/t0.pth']
+    model = FasterNet('t0', init_cfg=dict(type='Pretrained', checkpoint='https://example.org/files/t0.pth'))
+    model.init_weights()
+
+
+def test_offline_the_error_says_where_to_put_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+
+    def download(url, target):
+        raise URLError('no network')
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    place = f'{tmp_path}/hub/checkpoints/t0.pth'
+    with pytest.raises(CheckpointError, match=f'https://example.org/t0.pth cannot be fetched .no network.*{place}'):
+        fetch_checkpoint('https://example.org/t0.pth', 'init_cfg')
