@@ -1,0 +1,26 @@
+# make demo and make test are each alone enough on a fresh clone; `make help` lists the rest.
+PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3),python3)
+RUN := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## make .venv with the pinned OpenMMLab stack (12 minutes the first time, for mmcv compiles)
+	@$(PYTHON) tools/dev/setup_environment.py
+
+demo: setup ## train a small Mask R-CNN on a drawn COCO, test it, and show pictures (about 8 minutes)
+	@$(RUN) tools/dev/demo.py
+
+test: setup lint ## lint, then the whole test suite with its coverage (under 15 minutes)
+	@$(RUN) -m coverage erase
+	$(RUN) -m coverage run -m pytest
+	@$(RUN) -m coverage combine -q
+	$(RUN) -m coverage report
+
+lint: setup ## what CI asks of the code's form
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	.venv/bin/lint-imports
