@@ -1,0 +1,53 @@
+"""Train the model of a config of mmdet, mmrotate or mmpretrain."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import DictAction
+
+from mmfasternet.engine import train
+from mmfasternet.errors import run_tool
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line: mmdet's flags, with mmdet's meaning."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog='example: python tools/train.py configs/mask_rcnn_fasternet_s_coco.py --amp',
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go (work_dirs/ and the name of the config)')
+    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by the batch size of all processes over the one that the config is for',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a name, from the newest in the work dir',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings to change, such as train_dataloader.batch_size=4 model.backbone.init_cfg=None; '
+        'lists as key="[a,b]"',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='who starts the processes (none)',
+    )
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    run_tool(lambda: train(parse_arguments()))
