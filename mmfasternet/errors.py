@@ -38,7 +38,7 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         main (Callable): The tool; it returns an exit code, or None for 0.
     """
     try:
-        sys.exit(main())
+        sys.exit(main() or 0)
     except MMFasterNetError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(EXIT_CODE)

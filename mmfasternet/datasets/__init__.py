@@ -1,0 +1,1 @@
+"""Data that the tests, the tutorials and the short trainings work with."""
