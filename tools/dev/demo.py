@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from mmengine.config import Config
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
@@ -23,6 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/mask_rcnn_fasternet_t0_mini_coco.py'
 WORK_DIR = Path('work_dirs') / Path(CONFIG).stem
 PICTURES = 'pictures'
+#: Columns and rows of the sheet of pictures, and the size in pixels of a cell: two images side by side.
+SHEET = (3, 3)
+CELL = (640, 320)
 TRAIN_LINE = re.compile(r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\].* loss: ([\d.]+)')
 TEST_LINE = re.compile(r'Epoch\(test\)\s+\[\s*(\d+)/(\d+)\]')
 
@@ -70,6 +74,19 @@ def run(*command: str, bar: tqdm | None = None) -> float:
     return time.monotonic() - start
 
 
+def make_sheet(folder: Path) -> Path:
+    """Put the first of the pictures in a folder on one sheet, which lands beside it."""
+    columns, rows = SHEET
+    sheet = Image.new('RGB', (columns * CELL[0], rows * CELL[1]), 'white')
+    for index, path in enumerate(sorted(folder.iterdir())[: columns * rows]):
+        with Image.open(path) as picture:
+            cell = ImageOps.pad(picture, CELL, color='white')
+        sheet.paste(cell, (index % columns * CELL[0], index // columns * CELL[1]))
+    out = folder.with_suffix('.jpg')
+    sheet.save(out, quality=88)
+    return out
+
+
 def main() -> None:
     """Run the demo."""
     config = Config.fromfile(ROOT / CONFIG)
@@ -94,7 +111,9 @@ def main() -> None:
     console = Console()
     console.print(table)
     console.print(f'training took {seconds / 60:.1f} minutes; checkpoint: {checkpoint}', soft_wrap=True)
-    console.print(f'pictures (left drawn, right found): {result.parent.relative_to(ROOT) / PICTURES}', soft_wrap=True)
+    pictures = result.parent / PICTURES
+    console.print(f'pictures (left what was drawn, right what was found): {make_sheet(pictures).relative_to(ROOT)}')
+    console.print(f'all of them: {pictures.relative_to(ROOT)}/', soft_wrap=True)
 
 
 if __name__ == '__main__':

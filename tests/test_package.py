@@ -1,0 +1,65 @@
+"""What a user gets who installs the package into an environment of their own."""
+
+import email
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from conftest import ROOT
+
+
+def run(*command, **kwargs):
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=300, **kwargs)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('wheel')
+    run('-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '-w', folder, ROOT)
+    (path,) = folder.glob('*.whl')
+    return path
+
+
+def test_configs_and_tools_travel_in_the_wheel(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for folder in ('configs', 'tools'):
+        here = {
+            path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob('*') if path.suffix in ('.py', '.sh')
+        }
+        assert here and {f'mmfasternet/.mim/{name}' for name in here} <= set(names)
+
+
+def test_installing_replaces_nothing(wheel):
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = [name for name in archive.namelist() if name.endswith('.dist-info/METADATA')]
+    requirements = email.message_from_bytes(archive.read(metadata)).get_all('Requires-Dist')
+    assert requirements and all('extra ==' in requirement for requirement in requirements)
+    assert 'Root-Is-Purelib: true' in archive.read(metadata.replace('METADATA', 'WHEEL')).decode()
+
+
+def test_an_installed_user_reaches_the_configs(wheel, tmp_path):
+    run('-m', 'pip', 'install', '--no-deps', '--target', tmp_path / 'site', wheel)
+    script = """
+import mmfasternet
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+config = Config.fromfile(mmfasternet.CONFIG_DIR / 'mask_rcnn_fasternet_t0_coco.py')
+init_default_scope('mmdet')
+print(mmfasternet.CONFIG_DIR, type(MODELS.build(config.model).backbone).__name__)
+"""
+    output = run('-c', script, cwd=tmp_path, env={'PYTHONPATH': str(tmp_path / 'site'), 'PATH': ''})
+    assert f'{tmp_path}/site/mmfasternet/.mim/configs FasterNet' in output
+
+
+def test_the_backbone_needs_torch_and_mmengine_alone():
+    script = """
+import sys
+for name in ('mmcv', 'mmdet', 'mmrotate', 'mmpretrain', 'timm', 'torchvision', 'skimage', 'shapely'):
+    sys.modules[name] = None
+import mmfasternet, torch
+print(len(mmfasternet.FasterNet('t0')(torch.rand(2, 3, 64, 64))))
+"""
+    assert run('-c', script).strip() == '4'
