@@ -67,13 +67,14 @@ def _build_activation(cfg: Mapping[str, Any]) -> nn.Module:
 def _statistics_untouched(module: nn.Module) -> Iterator[None]:
     """Keep batch norms from counting a batch twice when checkpointing runs a block again."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum, batches in kept:
+            norm.momentum, norm.num_batches_tracked = momentum, batches
 
 
 class DropPath(nn.Module):
