@@ -35,12 +35,19 @@ model = dict(
             loss_bbox=dict(loss_weight=2.0),
         ),
         mask_roi_extractor=dict(roi_layer=dict(sampling_ratio=1), out_channels=channels, finest_scale=28),
-        mask_head=dict(num_convs=2, in_channels=channels, conv_out_channels=channels, norm_cfg=norm_cfg, num_classes=8),
+        mask_head=dict(
+            num_convs=2,
+            in_channels=channels,
+            conv_out_channels=channels,
+            norm_cfg=norm_cfg,
+            num_classes=8,
+            loss_mask=dict(loss_weight=2.0),
+        ),
     ),
     train_cfg=dict(
         rpn=dict(assigner=dict(pos_iou_thr=0.5), sampler=dict(num=128)),
         rpn_proposal=dict(nms_pre=200, max_per_img=100),
-        rcnn=dict(sampler=dict(num=64, pos_fraction=0.5)),
+        rcnn=dict(sampler=dict(num=48, pos_fraction=0.5)),
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)),
 )

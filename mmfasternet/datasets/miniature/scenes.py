@@ -20,11 +20,11 @@ from .objects import DRAW, Drawing, Layer
 #: Points drawn per pixel in each direction, for smooth edges.
 OVERSAMPLING = 4
 #: The share of its outline that every object keeps, whatever covers or cuts it.
-LEAST_VISIBLE = 0.85
+LEAST_VISIBLE = 0.9
 #: The share of the smaller of two objects that they may have in common.
 MOST_SHARED = 0.15
 #: The side in pixels of a square as large as the smallest object.
-LEAST_SIDE = 22
+LEAST_SIDE = 24
 
 
 class Light(NamedTuple):
@@ -219,5 +219,5 @@ def develop(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
         Image: The finished picture.
     """
     gain = rng.uniform(0.85, 1.12) * rng.uniform(0.95, 1.05, 3)
-    grain = rng.normal(0, rng.uniform(1, 4), (picture.height, picture.width, 1))
+    grain = rng.normal(0, rng.uniform(0.5, 2.5), (picture.height, picture.width, 1))
     return Image.fromarray(np.clip(np.asarray(picture) * gain + grain, 0, 255).astype(np.uint8))
