@@ -139,6 +139,11 @@ def _set_tta(cfg: Config) -> None:
     }
     if 'tta_model' not in cfg and scope not in models:
         raise ConfigError(f'--tta: the config has no tta_model, and there is no default for {scope}')
+    if scope == 'mmdet' and (cfg.model.get('roi_head') or {}).get('mask_head'):
+        raise ConfigError(
+            '--tta: mmdet merges boxes, not masks; test the boxes alone with '
+            '--cfg-options model.roi_head.mask_head=None test_evaluator.metric=bbox'
+        )
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset

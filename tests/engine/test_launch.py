@@ -108,6 +108,7 @@ def test_mmpretrain_gets_what_its_own_tools_add(configured):
     ('train', TEXT.replace('auto_scale_lr', 'other'), dict(auto_scale_lr=True), r'-lr: .* dict\(base_batch_size'),
     ('test', TEXT, dict(out='results.json'), '--out results.json: .* name a .pkl file'),
     ('test', TEXT.replace('visualization', 'other'), dict(show=True), 'need a visualization hook'),
+    ('test', TEXT, dict(tta=True, cfg_options={'model.roi_head.mask_head.type': 'X'}), 'mmdet merges boxes, not masks'),
     ('test', TEXT.replace("'mmdet'", "'mmrotate'"), dict(tta=True), 'no tta_model, .* no default for mmrotate'),
 ])  # fmt: skip
 def test_bad_input_is_one_clear_line(configured, mode, text, options, message):
