@@ -15,9 +15,7 @@ demo: setup ## train a small Mask R-CNN on a drawn COCO, test it, and show pictu
 	@$(RUN) tools/dev/demo.py
 
 test: setup lint ## lint, then the whole test suite with its coverage (under 15 minutes)
-	@$(RUN) -m coverage erase
 	$(RUN) -m coverage run -m pytest
-	@$(RUN) -m coverage combine -q
 	$(RUN) -m coverage report
 
 lint: setup ## what CI asks of the code's form
