@@ -8,10 +8,10 @@ RUN := .venv/bin/python
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: ## make .venv with the pinned OpenMMLab stack (12 minutes the first time, for mmcv compiles)
+setup: ## make .venv with the pinned OpenMMLab stack (the first time mmcv compiles for minutes)
 	@$(PYTHON) tools/dev/setup_environment.py
 
-demo: setup ## train a small Mask R-CNN on a drawn COCO, test it, and show pictures (about 8 minutes)
+demo: setup ## train a small Mask R-CNN on a drawn COCO, test it, and show pictures (7 minutes on 2 cores)
 	@$(RUN) tools/dev/demo.py
 
 test: setup lint ## lint, then the whole test suite with its coverage (under 15 minutes)

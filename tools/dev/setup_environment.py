@@ -180,7 +180,7 @@ def mmcv_wheel(version: str) -> Path:
     """
     torch_version, has_gpu = run(
         [PYTHON, '-c', 'import torch; print(torch.__version__, torch.cuda.is_available())']
-    ).split()
+    ).split()[-2:]  # a warning of torch's may stand before
     device = 'cuda' if has_gpu == 'True' else 'cpu'
     tag = f'cp{PYTHON_NEEDED[0]}{PYTHON_NEEDED[1]}-{platform.system().lower()}_{platform.machine()}'
     folder = CACHE / f'onedl_mmcv-{version}-torch{torch_version}-{tag}-{device}'
@@ -232,7 +232,7 @@ def install() -> None:
     versions = pins()
     constraints = ['-c', CONSTRAINTS]
     torch = [f'{name}=={versions[name]}' for name in ('torch', 'torchvision')]
-    with Step(f'{" and ".join(torch)} (2.6 GB to download)'):
+    with Step(' and '.join(torch)):
         pip('install', *constraints, *torch, *BUILD_TOOLS)
     wheel = mmcv_wheel(versions['onedl-mmcv'])
     with Step('mmdet, mmrotate, mmpretrain, this package and the test tools'):
