@@ -7,6 +7,8 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from mmfasternet.engine.preflight import dataset_class
+
 CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
 MASK_RCNN_PARAMETERS = dict(s=48_989_936, m=71_228_448, l=110_866_416)
 RELEASES = 'https://github.com/JierunChen/FasterNet/releases/download/v1.0/'
@@ -59,3 +61,42 @@ def test_files_are_short():
     for path in CONFIGS:
         if 'mini' not in path.stem:
             assert len(Path(path).read_text().splitlines()) <= 8, path
+
+
+@pytest.mark.parametrize('arch', WEIGHTS)
+@pytest.mark.parametrize('version', ['dota', 'dotav15'])
+@pytest.mark.parametrize('scale', ['', '_ms'])
+def test_oriented_rcnn_dota_is_the_recipe(arch, version, scale):
+    path = ROOT / f'configs/oriented_rcnn_fasternet_{arch}_{version}{scale}.py'
+    if scale and arch not in 'sl':
+        assert not path.exists()
+        return
+    cfg = load(path)
+    backbone = cfg.model.backbone
+    assert backbone.arch == arch
+    assert backbone.init_cfg == dict(type='Pretrained', checkpoint=RELEASES + WEIGHTS[arch])
+    coders = cfg.model.rpn_head.bbox_coder, cfg.model.roi_head.bbox_head.bbox_coder
+    assert [coder.angle_version for coder in coders] == ['le90', 'le90']
+    assert cfg.model.roi_head.bbox_head.num_classes == {'dota': 15, 'dotav15': 16}[version]
+    root = f'data/split_{"ms" if scale else "ss"}_{dict(dota="dota", dotav15="dota1_5")[version]}/'
+    for loader, split in (
+        (cfg.train_dataloader, 'trainval'),
+        (cfg.val_dataloader, 'val'),
+        (cfg.test_dataloader, 'val'),
+    ):
+        dataset = loader.dataset
+        assert (dataset.data_root, dataset.ann_file) == (root, f'{split}/annfiles/')
+        assert dataset.data_prefix == dict(img_path=f'{split}/images/')
+        assert len(dataset_class(dataset, '').METAINFO['classes']) == cfg.model.roi_head.bbox_head.num_classes
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    flip, turn = steps['mmdet.RandomFlip'], steps['RandomRotate']
+    assert flip.prob / len(flip.direction) == 0.25
+    assert (turn.prob, turn.angle_range, turn.rect_obj_labels) == (0.5, 180, [9, 11])
+    assert list(steps)[-1] == 'mmdet.PackDetInputs'
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=2e-4, weight_decay=0.05)
+    assert cfg.optim_wrapper.clip_grad.max_norm == 35
+    warm_up, decay = cfg.param_scheduler
+    assert (warm_up.start_factor, warm_up.end, warm_up.by_epoch) == (1 / 3, 500, False)
+    assert (decay.milestones, decay.end, cfg.train_cfg.max_epochs) == ([16, 22, 27], 30, 30)
+    assert cfg.auto_scale_lr.base_batch_size == 8
+    assert [metric.type for metric in cfg.test_evaluator] == ['DOTAMetric', 'WholeImageDOTAMetric']

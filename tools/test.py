@@ -38,6 +38,17 @@ def parse_arguments() -> argparse.Namespace:
         help='who starts the processes (none)',
     )
     parser.add_argument('--tta', action='store_true', help='test each image and its mirror image and merge the two')
+    parser.add_argument(
+        '--all-ious',
+        action='store_true',
+        help='DOTA: AP at IoU 0.50, 0.55 ... 0.95 and their mean as mAP, not AP50 alone',
+    )
+    parser.add_argument(
+        '--submission',
+        metavar='FILE.zip',
+        help="DOTA: predict the tiles of the test split, merge them, and write the server's file for task 1",
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace a submission that is there already')
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
 

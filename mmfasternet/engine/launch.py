@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from argparse import Namespace
 from copy import deepcopy
 from pathlib import Path
@@ -13,7 +14,7 @@ from mmengine.registry import METRICS, RUNNERS, init_default_scope
 from mmengine.runner import Runner
 
 from ..errors import ConfigError, DependencyError
-from .preflight import check
+from .preflight import check, leaf_datasets, test_metrics
 
 
 def train(args: Namespace) -> None:
@@ -63,6 +64,10 @@ def test(args: Namespace) -> dict[str, float]:
         _set_visualization(cfg, args)
     if args.tta:
         _set_tta(cfg)
+    if args.all_ious:
+        _set_all_ious(cfg)
+    if args.submission:
+        _set_submission(cfg, args)
     _set_dataloader_defaults(cfg, 'test_dataloader')
     check(cfg, 'test')
     runner = _build_runner(cfg)
@@ -72,27 +77,45 @@ def test(args: Namespace) -> dict[str, float]:
     return runner.test()
 
 
-def _load_config(args: Namespace) -> Config:
-    """Read the config file and put the options in that both tools have."""
-    if not Path(args.config).is_file():
-        raise ConfigError(f'config {args.config} does not exist (looked in {Path.cwd()})')
+def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
+    """Read a config file, and make the library that it is of the one that short type names belong to.
+
+    Args:
+        path (str): The file.
+        options (dict, optional): Settings to change, by their dotted names.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        ConfigError: There is no such file, or it is not a config.
+        DependencyError: It needs a library that is not installed.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f'config {path} does not exist (looked in {Path.cwd()})')
     try:
-        cfg = Config.fromfile(args.config)
+        cfg = Config.fromfile(path)
     except (SyntaxError, KeyError) as error:
-        raise ConfigError(f'config {args.config} cannot be read: {error}') from error
+        raise ConfigError(f'config {path} cannot be read: {error}') from error
     except FileNotFoundError as error:
-        raise ConfigError(f'config {args.config} inherits from a file that is not there: {error}') from error
+        raise ConfigError(f'config {path} inherits from a file that is not there: {error}') from error
     except ImportError as error:
         raise DependencyError(
-            f'config {args.config} needs a library that is not installed: {error}; `make setup` installs them all'
+            f'config {path} needs a library that is not installed: {error}; `make setup` installs them all'
         ) from error
+    if options:
+        cfg.merge_from_dict(options)
+    init_default_scope(_scope(cfg))
+    return cfg
+
+
+def _load_config(args: Namespace) -> Config:
+    """Read the config file and put the options in that both tools have."""
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     # torchrun sets it; torch.distributed.launch and srun leave it to us
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    init_default_scope(_scope(cfg))
     return cfg
 
 
@@ -144,9 +167,7 @@ def _set_tta(cfg: Config) -> None:
             '--tta: mmdet merges boxes, not masks; test the boxes alone with '
             '--cfg-options model.roi_head.mask_head=None test_evaluator.metric=bbox'
         )
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
     if 'tta_pipeline' not in cfg:
         *steps, pack = deepcopy(dataset.pipeline)
         if 'meta_keys' in pack:
@@ -155,6 +176,36 @@ def _set_tta(cfg: Config) -> None:
         cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
     cfg.model = ConfigDict(**cfg.get('tta_model', models.get(scope)), module=cfg.model)
     dataset.pipeline = cfg.tta_pipeline
+
+
+def _set_all_ious(cfg: Config) -> None:
+    """Score DOTA at the ten thresholds of COCO."""
+    metrics = [metric for metric in test_metrics(cfg) if metric.type in ('DOTAMetric', 'WholeImageDOTAMetric')]
+    if not metrics:
+        raise ConfigError('--all-ious is for the metrics of DOTA, and the config has none; COCO has all of them anyway')
+    for metric in metrics:
+        metric.iou_thrs = [percent / 100 for percent in range(50, 100, 5)]
+
+
+def _set_submission(cfg: Config, args: Namespace) -> None:
+    """Predict DOTA's test split, which has no labels, and write what is found to a zip."""
+    out = Path(args.submission)
+    if out.suffix != '.zip':
+        raise ConfigError(f'--submission {out}: the server takes a zip; name a .zip file')
+    if out.exists() and not args.overwrite and not _confirm(f'{out} is there already. Replace it?'):
+        raise ConfigError(f'--submission {out} is there already; name another file, or replace it with --overwrite')
+    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
+    if not dataset.type.startswith('DOTA'):
+        raise ConfigError(f'--submission is for DOTA, but the config tests on a {dataset.type}')
+    dataset.update(ann_file='', data_prefix=dict(img_path='test/images/'))
+    needs_labels = ('LoadAnnotations', 'ConvertBoxType')
+    dataset.pipeline = [step for step in dataset.pipeline if not step.type.endswith(needs_labels)]
+    cfg.test_evaluator = dict(type='DOTASubmission', out=str(out))
+
+
+def _confirm(question: str) -> bool:
+    """Ask who sits at the terminal, if anybody does."""
+    return sys.stdin.isatty() and input(f'{question} [y/N] ').strip().lower() in ('y', 'yes')
 
 
 def _set_dataloader_defaults(cfg: Config, *names: str) -> None:

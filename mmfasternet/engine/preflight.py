@@ -14,13 +14,16 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ..errors import CheckpointError, ConfigError, DataError
+from ..evaluation.dota_merged import label_folder
 from ..models import FasterNet
 
 _SHOWN = 3
-_HINT_COCO = (
-    '. data/coco has COCO 2017 in its own layout: annotations/, train2017/, val2017/; '
-    '`python tools/make_miniature.py coco data/coco` draws a small one'
-)
+_HINT_TILES = 'cut the images of DOTA into tiles: `python tools/split_dota.py --help`'
+_HINTS = {
+    'CocoDataset': '. data/coco has COCO 2017 in its own layout: annotations/, train2017/, val2017/; '
+    '`python tools/make_miniature.py coco data/coco` draws a small one',
+    'DOTADataset': f'; {_HINT_TILES}',
+}
 
 
 def check(cfg: Config, mode: str) -> None:
@@ -52,8 +55,10 @@ def check(cfg: Config, mode: str) -> None:
     for name in ('train', 'val') if mode == 'train' else ('test',):
         loader = cfg.get(f'{name}_dataloader')
         if loader:
-            for dataset in _leaf_datasets(loader['dataset']):
+            for dataset in leaf_datasets(loader['dataset']):
                 check_dataset(dataset, setting=f'{name}_dataloader')
+    if mode == 'test':
+        _check_whole_images(cfg)
     # last, as it can take long
     for source, setting in sources:
         fetch_checkpoint(source, setting)
@@ -114,12 +119,9 @@ def check_dataset(dataset: dict[str, Any], setting: str) -> None:
     Raises:
         DataError: If not.
     """
-    with DATASETS.switch_scope_and_registry(None) as registry:
-        dataset_type = registry.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
-    if dataset_type is None:
-        raise ConfigError(f'{setting}: unknown data set type {dataset["type"]!r}')
-    is_coco = any(base.__name__ == 'CocoDataset' for base in dataset_type.__mro__)
-    hint = _HINT_COCO if is_coco else ''
+    dataset_type = dataset_class(dataset, setting)
+    bases = {base.__name__ for base in dataset_type.__mro__}
+    hint = next((text for name, text in _HINTS.items() if name in bases), '')
     data_root = dataset.get('data_root') or ''
     if urlparse(data_root).scheme:
         return  # on a store that only the data set's own backend can reach
@@ -129,12 +131,67 @@ def check_dataset(dataset: dict[str, Any], setting: str) -> None:
     annotations = root / (dataset.get('ann_file') or '')
     if not annotations.exists():
         raise DataError(f'{setting}: no annotations {annotations} (looked in {Path.cwd()}){hint}')
-    if not is_coco:
-        return
-    content = _read_coco(annotations, setting)
     classes = (dataset.get('metainfo') or {}).get('classes') or dataset_type.METAINFO.get('classes', ())
-    _check_classes([classes] if isinstance(classes, str) else classes, content, annotations, setting)
-    _check_images(root / (dataset.get('data_prefix') or {}).get('img', ''), content, annotations, setting)
+    classes = [classes] if isinstance(classes, str) else classes
+    prefix = dataset.get('data_prefix') or {}
+    if 'CocoDataset' in bases:
+        content = _read_coco(annotations, setting)
+        _check_classes(classes, content, annotations, setting)
+        _check_images(root / prefix.get('img', ''), content, annotations, setting)
+    elif 'DOTADataset' in bases:
+        images = root / prefix.get('img_path', '')
+        _check_tiles(images, annotations if dataset.get('ann_file') else None, classes, setting)
+
+
+def dataset_class(dataset: dict[str, Any], setting: str) -> type:
+    """Find the class of a data set.
+
+    Args:
+        dataset (dict): Config of the data set.
+        setting (str): Where it stands in the config, for the message.
+
+    Returns:
+        type: The class.
+
+    Raises:
+        ConfigError: No library has a class of this name.
+    """
+    if not isinstance(dataset['type'], str):
+        return dataset['type']
+    with DATASETS.switch_scope_and_registry(None) as registry:
+        found = registry.get(dataset['type'])
+    if found is None:
+        raise ConfigError(f'{setting}: unknown data set type {dataset["type"]!r}')
+    return found
+
+
+def test_metrics(cfg: Config) -> list[dict[str, Any]]:
+    """List the metrics that a test computes, be they one or several.
+
+    Args:
+        cfg (Config): The whole config.
+
+    Returns:
+        list[dict]: Their configs.
+    """
+    metrics = cfg.get('test_evaluator') or []
+    return metrics if isinstance(metrics, list) else [metrics]
+
+
+def leaf_datasets(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Find the data sets inside wrappers such as RepeatDataset and ConcatDataset.
+
+    Args:
+        dataset (dict): Config of a data set.
+
+    Yields:
+        dict: Config of a data set that is no wrapper; itself, if it is none.
+    """
+    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
+    for child in inner:
+        yield from leaf_datasets(child)
+    if not inner:
+        yield dataset
 
 
 def _read_coco(path: Path, setting: str) -> dict[str, list]:
@@ -181,21 +238,56 @@ def _check_images(folder: Path, content: dict[str, list], path: Path, setting: s
         )
 
 
+def _check_tiles(images: Path, annotations: Path | None, classes: list[str], setting: str) -> None:
+    """Every label file needs its tile, and every line a class of the config: mmrotate stops at the first without."""
+    if not images.is_dir():
+        raise DataError(f'{setting}: the folder of tiles {images} is not there; {_HINT_TILES}')
+    there = {path.stem for path in images.iterdir()}
+    if not there:
+        raise DataError(f'{setting}: {images} has no tiles; {_HINT_TILES}')
+    if annotations is None:
+        return
+    texts = sorted(annotations.glob('*.txt'))
+    if not texts:
+        raise DataError(f'{setting}: {annotations} has no label files; {_HINT_TILES}')
+    missing = [text.name for text in texts if text.stem not in there]
+    if missing:
+        raise DataError(
+            f'{setting}: {len(missing)} of the {len(texts)} label files in {annotations} have no tile in {images}: '
+            f'{_first(missing)}; {_HINT_TILES}'
+        )
+    for text in texts:
+        for number, line in enumerate(text.read_text().splitlines(), 1):
+            fields = line.split()
+            if len(fields) != 10:
+                raise DataError(f'{setting}: {text}:{number}: {len(fields)} fields, expected 10; {_HINT_TILES}')
+            if fields[8] not in classes:
+                raise DataError(
+                    f'{setting}: {text}:{number}: {fields[8]!r} is not among the {len(classes)} classes of the config. '
+                    'Take the config for this version of DOTA, or name the classes in metainfo'
+                )
+
+
+def _check_whole_images(cfg: Config) -> None:
+    """Scoring whole images comes after hours of testing: see first that there is what it reads."""
+    for evaluator in test_metrics(cfg):
+        if evaluator.get('type') not in ('WholeImageDOTAMetric', 'DOTASubmission'):
+            continue
+        from ..datasets.dota_tiles import parse_tile_name
+
+        for dataset in leaf_datasets(cfg.test_dataloader.dataset):
+            tile = next(iter(sorted(Path(dataset.data_root or '', dataset.data_prefix.img_path).iterdir())))
+            parse_tile_name(tile.stem)
+            if evaluator.type == 'WholeImageDOTAMetric':
+                label_folder(tile, evaluator.get('label_dir'))
+
+
 def _dicts(node: Any) -> Iterator[dict[str, Any]]:
     """All dicts in a config, from the outside in."""
     if isinstance(node, dict):
         yield node
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
         yield from _dicts(child)
-
-
-def _leaf_datasets(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    for child in inner:
-        yield from _leaf_datasets(child)
-    if not inner:
-        yield dataset
 
 
 def _first(names: list[str], count: int = _SHOWN) -> str:

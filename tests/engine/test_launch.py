@@ -33,7 +33,7 @@ def configured(tmp_path, monkeypatch):
         defaults = dict(
             config=str(config), checkpoint='epoch_1.pth', work_dir=None, amp=False, auto_scale_lr=False, resume=None,
             cfg_options=None, launcher='none', local_rank=0, out=None, show=False, show_dir=None, wait_time=2,
-            tta=False,
+            tta=False, all_ious=False, submission=None, overwrite=False,
         )  # fmt: skip
         getattr(launch, mode)(argparse.Namespace(**(defaults | options)))
         return configs[-1]
@@ -94,6 +94,50 @@ def test_tta_of_the_config_comes_first(configured):
     assert cfg.test_dataloader.dataset.dataset.pipeline == [dict(type='Steps')]
 
 
+DOTA = """
+default_scope = 'mmrotate'
+model = dict(type='X')
+pipeline = [dict(type=f'mmdet.{name}') for name in ('LoadImageFromFile', 'Resize', 'LoadAnnotations')]
+pipeline += [dict(type='ConvertBoxType'), dict(type='mmdet.PackDetInputs')]
+dataset = dict(type='DOTADataset', data_root='data/x/', ann_file='val/annfiles/', pipeline=pipeline)
+test_dataloader = dict(dataset=dict(type='RepeatDataset', times=1, dataset=dataset))
+test_evaluator = [dict(type='DOTAMetric'), dict(type='WholeImageDOTAMetric'), dict(type='Other')]
+"""
+
+
+def test_all_ious(configured):
+    first, second, other = configured('test', DOTA, all_ious=True).test_evaluator
+    assert first.iou_thrs == second.iou_thrs == [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
+    assert 'iou_thrs' not in other
+    text = DOTA + "test_evaluator = dict(type='Other')\n"
+    with pytest.raises(ConfigError, match='the config has none'):
+        configured('test', text, all_ious=True)
+
+
+def test_submission(configured):
+    cfg = configured('test', DOTA, submission='a/Task1.zip')
+    dataset = cfg.test_dataloader.dataset.dataset
+    assert (dataset.data_root, dataset.ann_file) == ('data/x/', '')
+    assert dataset.data_prefix == dict(img_path='test/images/')
+    types = [step.type for step in dataset.pipeline]
+    assert types == ['mmdet.LoadImageFromFile', 'mmdet.Resize', 'mmdet.PackDetInputs']
+    assert cfg.test_evaluator == dict(type='DOTASubmission', out='a/Task1.zip')
+
+
+@pytest.mark.parametrize('answer, is_replaced', [('y', True), ('', False), (None, False)])
+def test_a_submission_that_is_there_is_replaced_only_if_wanted(configured, tmp_path, monkeypatch, answer, is_replaced):
+    out = tmp_path / 'Task1.zip'
+    out.touch()
+    monkeypatch.setattr('sys.stdin.isatty', lambda: answer is not None, raising=False)
+    monkeypatch.setattr('builtins.input', lambda question: answer)
+    assert configured('test', DOTA, submission=str(out), overwrite=True).test_evaluator.out == str(out)
+    if is_replaced:
+        assert configured('test', DOTA, submission=str(out)).test_evaluator.out == str(out)
+    else:
+        with pytest.raises(ConfigError, match='is there already; .* --overwrite'):
+            configured('test', DOTA, submission=str(out))
+
+
 def test_mmpretrain_gets_what_its_own_tools_add(configured):
     loader = configured('test', TEXT.replace("'mmdet'", "'mmpretrain'")).test_dataloader
     assert loader.pin_memory and loader.persistent_workers and loader.collate_fn.type == 'default_collate'
@@ -106,6 +150,8 @@ def test_mmpretrain_gets_what_its_own_tools_add(configured):
     ('train', "_base_ = './nowhere.py'", {}, 'inherits from a file that is not there'),
     ('train', TEXT.replace("'OptimWrapper'", "'Other'"), dict(amp=True), "optim_wrapper.type is 'Other'"),
     ('train', TEXT.replace('auto_scale_lr', 'other'), dict(auto_scale_lr=True), r'-lr: .* dict\(base_batch_size'),
+    ('test', DOTA, dict(submission='Task1.txt'), 'name a .zip file'),
+    ('test', TEXT, dict(submission='Task1.zip'), 'is for DOTA, but the config tests on a X'),
     ('test', TEXT, dict(out='results.json'), '--out results.json: .* name a .pkl file'),
     ('test', TEXT.replace('visualization', 'other'), dict(show=True), 'need a visualization hook'),
     ('test', TEXT, dict(tta=True, cfg_options={'model.roi_head.mask_head.type': 'X'}), 'mmdet merges boxes, not masks'),

@@ -1,4 +1,5 @@
 import json
+import shutil
 from urllib.error import URLError
 
 import pytest
@@ -195,3 +196,94 @@ def test_offline_the_error_says_where_to_put_the_file(tmp_path, monkeypatch):
     place = f'{tmp_path}/hub/checkpoints/t0.pth'
     with pytest.raises(CheckpointError, match=f'https://example.org/t0.pth cannot be fetched .no network.*{place}'):
         fetch_checkpoint('https://example.org/t0.pth', 'init_cfg')
+
+
+@pytest.fixture
+def tiles(tmp_path):
+    """Two tiles of DOTA v1.5 with their labels, as split_dota.py leaves them."""
+    for name in ('images', 'annfiles', 'labelTxt'):
+        (tmp_path / 'val' / name).mkdir(parents=True)
+    for name, label in (('P1__1024__0___0', 'ship'), ('P1__1024__824___0', 'container-crane')):
+        (tmp_path / f'val/images/{name}.png').touch()
+        (tmp_path / f'val/annfiles/{name}.txt').write_text(f'1.0 1.0 9.0 1.0 9.0 5.0 1.0 5.0 {label} 0\n')
+    return tmp_path
+
+
+def make_dota_cfg(root, version='v15'):
+    dataset = dict(
+        type=f'DOTA{version}Dataset',
+        data_root=f'{root}/',
+        ann_file='val/annfiles/',
+        data_prefix=dict(img_path='val/images/'),
+    )
+    init_default_scope('mmrotate')
+    return Config(
+        dict(
+            model=dict(type='X'),
+            test_dataloader=dict(dataset=dataset),
+            test_evaluator=[dict(type='DOTAMetric'), dict(type='WholeImageDOTAMetric')],
+        )
+    )
+
+
+def test_good_tiles_pass(tiles):
+    check(make_dota_cfg(tiles), 'test')
+    # a split without labels
+    (tiles / 'test/images').mkdir(parents=True)
+    (tiles / 'test/images/P9__1024__0___0.png').touch()
+    cfg = make_dota_cfg(tiles)
+    cfg.test_dataloader.dataset.update(ann_file='', data_prefix=dict(img_path='test/images/'))
+    cfg.test_evaluator = dict(type='DOTASubmission', out='a.zip')
+    check(cfg, 'test')
+
+
+def test_the_classes_of_another_version(tiles):
+    with pytest.raises(DataError, match="824___0.txt:1: 'container-crane' is not among the 15 classes"):
+        check(make_dota_cfg(tiles, version=''), 'test')
+
+
+def remove_images(val):
+    shutil.rmtree(val / 'images')
+
+
+def empty_images(val):
+    remove_images(val)
+    (val / 'images').mkdir()
+
+
+def remove_tile(val):
+    (val / 'images/P1__1024__824___0.png').unlink()
+
+
+def empty_labels(val):
+    shutil.rmtree(val / 'annfiles')
+    (val / 'annfiles').mkdir()
+
+
+def shorten_line(val):
+    (val / 'annfiles/P1__1024__0___0.txt').write_text('\n1.0 2.0\n')
+
+
+def remove_raw_labels(val):
+    shutil.rmtree(val / 'labelTxt')
+
+
+def rename_tile(val):
+    for folder, suffix in (('images', 'png'), ('annfiles', 'txt')):
+        (val / folder / f'P1__1024__0___0.{suffix}').rename(val / folder / f'P0001.{suffix}')
+
+
+@pytest.mark.parametrize('damage, message', [
+    (remove_images, 'the folder of tiles .*images is not there; cut the images of DOTA into tiles'),
+    (empty_images, 'images has no tiles'),
+    (remove_tile, '1 of the 2 label files .* have no tile in .*: P1__1024__824___0.txt'),
+    (empty_labels, 'annfiles has no label files'),
+    (shorten_line, 'P1__1024__0___0.txt:1: 0 fields, expected 10'),
+    (remove_raw_labels, 'no folder .*labelTxt: cut the tiles with'),
+    (rename_tile, 'P0001 is not the name of a tile'),
+])  # fmt: skip
+def test_faults_of_tiles_are_one_clear_line(tiles, damage, message):
+    damage(tiles / 'val')
+    with pytest.raises(DataError, match=message) as caught:
+        check(make_dota_cfg(tiles), 'test')
+    assert '\n' not in str(caught.value)

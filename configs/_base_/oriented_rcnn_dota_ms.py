@@ -1,0 +1,7 @@
+# Tiles cut from the images at half, whole and one and a half times their size: `tools/split_dota.py --multi-scale`.
+_base_ = './oriented_rcnn_dota.py'
+
+dataset = dict(data_root='data/split_ms_dota/')
+train_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dataset)
+test_dataloader = val_dataloader

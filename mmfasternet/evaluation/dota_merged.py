@@ -1,0 +1,189 @@
+"""What the DOTA server sees, without the server: the tiles' detections merged to whole images, scored or submitted."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+from mmengine.registry import METRICS
+from mmengine.structures import InstanceData
+
+from ..errors import DataError
+from .merging import merge_tiles
+
+
+class _MergedDOTA(BaseMetric):
+    """Gathers the detections of tiles and merges them to those of whole images.
+
+    Args:
+        nms_iou_thr (float, optional): Where two boxes of a class overlap by more, the surer one stays.
+        **kwargs: Of MMEngine's BaseMetric.
+    """
+
+    def __init__(self, nms_iou_thr: float = 0.1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.nms_cfg = dict(type='nms_rotated', iou_threshold=nms_iou_thr)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Keep what was found in a batch of tiles.
+
+        Args:
+            data_batch (Any): Not used.
+            data_samples (Sequence[dict]): The predictions, with ``img_path`` and ``pred_instances``: rotated boxes.
+        """
+        for sample in data_samples:
+            found = sample['pred_instances']
+            self.results.append(
+                dict(
+                    img_path=sample['img_path'],
+                    bboxes=found['bboxes'].cpu().numpy(),
+                    scores=found['scores'].cpu().numpy(),
+                    labels=found['labels'].cpu().numpy(),
+                )
+            )
+
+    def merge(self, results: Sequence[dict[str, Any]]) -> Iterator[tuple[str, InstanceData]]:
+        """Merge the tiles of each image.
+
+        Args:
+            results (Sequence[dict]): What was found in all tiles.
+
+        Yields:
+            tuple[str, InstanceData]: The name of an image without suffix, and what was found in it, in its pixels.
+        """
+        from ..datasets.dota_tiles import parse_tile_name
+
+        images: dict[str, list] = defaultdict(list)
+        for result in results:
+            image, _, x, y = parse_tile_name(Path(result['img_path']).stem)
+            instances = InstanceData(**{key: torch.from_numpy(result[key]) for key in ('bboxes', 'scores', 'labels')})
+            images[image].append(((x, y), instances))
+        for image in sorted(images):
+            yield image, merge_tiles(images[image], self.nms_cfg)
+
+
+@METRICS.register_module()
+class WholeImageDOTAMetric(_MergedDOTA):
+    """mAP on whole images: tiles merged, scored against the raw labels as the DOTA server does.
+
+    mmrotate's ``DOTAMetric`` scores tiles, in which an object at the edge is there several times, or cut.
+
+    Args:
+        label_dir (str, optional): Folder of the raw label files. Defaults to None: ``labelTxt`` beside the folder of
+            the tiles, where ``tools/split_dota.py`` puts a copy.
+        iou_thrs (float | list[float], optional): Intersections over union to exceed; mAP is the mean over them.
+        **kwargs: Of the base: ``nms_iou_thr`` and what MMEngine's BaseMetric takes.
+    """
+
+    default_prefix = 'dota_whole'
+
+    def __init__(self, label_dir: str | None = None, iou_thrs: float | Sequence[float] = 0.5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.label_dir = label_dir
+        self.iou_thrs = [iou_thrs] if isinstance(iou_thrs, float) else list(iou_thrs)
+
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
+        """Merge and score.
+
+        Args:
+            results (list[dict]): What was found in all tiles.
+
+        Returns:
+            dict[str, float]: ``mAP``, the mean over the thresholds, and an entry for each, such as ``AP50``.
+
+        Raises:
+            DataError: There are no raw labels.
+        """
+        from . import dota_protocol
+
+        classes = self.dataset_meta['classes']
+        logger = MMLogger.get_current_instance()
+        folder = label_folder(results[0]['img_path'], self.label_dir)
+        detections = {
+            image: dota_protocol.Detections(corners(found.bboxes), found.scores.numpy(), found.labels.numpy())
+            for image, found in self.merge(results)
+        }
+        objects = _read_folder(folder, list(detections), classes, logger)
+        metrics = {}
+        for iou_thr in self.iou_thrs:
+            scores = dota_protocol.evaluate(detections, objects, classes, iou_thr)
+            mean = metrics[f'AP{round(100 * iou_thr)}'] = dota_protocol.mean_ap(scores)
+            logger.info(f'whole images, IoU above {iou_thr}:\n{_table(scores, mean)}')
+        return dict(mAP=float(np.mean(list(metrics.values()))), **metrics)
+
+
+def label_folder(tile: str | Path, label_dir: str | Path | None = None) -> Path:
+    """Find the raw labels that a tile was cut with.
+
+    Args:
+        tile (str | Path): Path of the tile's image.
+        label_dir (str | Path, optional): Where they are. Defaults to None: beside the folder of the tiles.
+
+    Returns:
+        Path: The folder of raw label files.
+
+    Raises:
+        DataError: There is no such folder.
+    """
+    folder = Path(label_dir) if label_dir else Path(tile).parent.parent / 'labelTxt'
+    if not folder.is_dir():
+        raise DataError(
+            f'whole images are scored against the raw labels, but there is no folder {folder}: cut the tiles with '
+            'tools/split_dota.py, which copies them there, or set label_dir of the WholeImageDOTAMetric'
+        )
+    return folder
+
+
+def corners(boxes: torch.Tensor) -> np.ndarray:
+    """Turn rotated boxes into quadrilaterals.
+
+    Args:
+        boxes (Tensor): cx, cy, w, h, angle in pixels and radians, of shape (N, 5).
+
+    Returns:
+        ndarray: The corners in pixels, of shape (N, 4, 2), in double precision.
+    """
+    from mmrotate.structures.bbox import rbox2qbox
+
+    return rbox2qbox(boxes.double()).reshape(-1, 4, 2).numpy()
+
+
+def _read_folder(folder: Path, images: Sequence[str], classes: Sequence[str], logger: MMLogger) -> dict[str, list]:
+    """Read the labels of the images that were tested, and say what cannot be."""
+    from ..datasets.dota_labels import read_labels
+
+    objects, faults, missing = {}, [], []
+    for image in images:
+        path = folder / f'{image}.txt'
+        if path.is_file():
+            objects[image], found = read_labels(path, classes)
+            faults += found
+        else:
+            objects[image] = []
+            missing.append(image)
+    if missing:
+        logger.warning(f'{folder} has no labels of {len(missing)} images, the first {missing[0]}: taken as empty')
+    if faults:
+        logger.warning(f'left out {len(faults)} lines of the raw labels, the first {faults[0]}')
+    untested = len({path.stem for path in folder.glob('*.txt')} - set(images))
+    if untested:
+        logger.warning(f'{folder} labels {untested} images more than were tested; they do not count')
+    return objects
+
+
+def _table(scores: dict[str, Any], mean: float) -> str:
+    from terminaltables import AsciiTable
+
+    rows = [
+        [name, score.positives, score.detections, f'{score.recall:.3f}', f'{score.ap:.3f}']
+        for name, score in scores.items()
+    ]
+    table = AsciiTable([['class', 'objects', 'detections', 'recall', 'AP'], *rows, ['mAP', '', '', '', f'{mean:.3f}']])
+    table.inner_footing_row_border = True
+    return table.table
