@@ -4,10 +4,38 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from mmfasternet.datasets.miniature import make_coco
+from mmfasternet.datasets.miniature import make_coco, make_dota
 from mmfasternet.errors import run_tool
+
+
+class Kind(NamedTuple):
+    """A miniature: its maker, its folder, and what its help says that it is."""
+
+    make: Callable[[Path, int, bool], dict[str, Any]]
+    folder: str
+    images: str
+    details: str
+
+
+KINDS = {
+    'coco': Kind(
+        make_coco,
+        'data/mini_coco',
+        '200 training and 50 validation images of 8 classes, with boxes and masks',
+        '200 training and 50 validation images of 8 of the classes of COCO 2017, with boxes and masks, in its layout',
+    ),
+    'dota': Kind(
+        make_dota,
+        'data/mini_dota_raw',
+        '24 training, 8 validation and 2 test images, aerial, with oriented boxes',
+        '24 training, 8 validation and 2 test images with the classes of DOTA 1.0 and 1.5, seen from above, with '
+        'oriented boxes, in its raw layout',
+    ),
+}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -17,16 +45,17 @@ def parse_arguments() -> argparse.Namespace:
         epilog='example: python tools/make_miniature.py coco data/mini_coco',
     )
     kinds = parser.add_subparsers(dest='kind', required=True, metavar='KIND')
-    coco = kinds.add_parser(
-        'coco',
-        help='mini COCO: 200 training and 50 validation images of 8 classes, with boxes and masks',
-        description='Make mini COCO: 200 training and 50 validation images of 8 of the classes of COCO 2017, '
-        'with boxes and masks, in its layout.',
-        epilog='example: python tools/make_miniature.py coco data/other_coco --seed 1',
-    )
-    coco.add_argument('out', nargs='?', type=Path, default=Path('data/mini_coco'), help='folder to make (%(default)s)')
-    coco.add_argument('--seed', type=int, default=0, help='the same seed gives the same bytes (%(default)s)')
-    coco.add_argument('--overwrite', action='store_true', help='replace a mini COCO that is already there')
+    for name, kind in KINDS.items():
+        title = f'mini {name.upper()}'
+        command = kinds.add_parser(
+            name,
+            help=f'{title}: {kind.images}',
+            description=f'Make {title}: {kind.details}.',
+            epilog=f'example: python tools/make_miniature.py {name} data/other_{name} --seed 1',
+        )
+        command.add_argument('out', nargs='?', type=Path, default=kind.folder, help='folder to make (%(default)s)')
+        command.add_argument('--seed', type=int, default=0, help='the same seed gives the same bytes (%(default)s)')
+        command.add_argument('--overwrite', action='store_true', help=f'replace a {title} that is already there')
     return parser.parse_args()
 
 
@@ -34,11 +63,11 @@ def main() -> None:
     """Make what the command line asks for."""
     arguments = parse_arguments()
     start = time.perf_counter()
-    made = make_coco(arguments.out, arguments.seed, arguments.overwrite)
+    made = KINDS[arguments.kind].make(arguments.out, arguments.seed, arguments.overwrite)
     state = f'made in {time.perf_counter() - start:.0f} s' if made['made'] else 'already there'
-    print(f'mini COCO with seed {arguments.seed}, {state}: {arguments.out}')
+    print(f'mini {arguments.kind.upper()} with seed {arguments.seed}, {state}: {arguments.out}')
     for split, images in made['images'].items():
-        print(f'  {split}: {images} images, {made["objects"][split]} objects')
+        print(f'  {split}: {images} images, {made["objects"][split]} labelled objects')
 
 
 if __name__ == '__main__':

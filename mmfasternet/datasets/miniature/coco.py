@@ -17,10 +17,10 @@ from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 from tqdm import tqdm
 
-from ...errors import DataError
 from .backgrounds import background
 from .categories import CATEGORIES, IDS
 from .folders import whole_folder
+from .marks import is_there, make_mark, read_mark
 from .objects import DRAW
 from .scenes import LEAST_SIDE, Light, compose, develop, pieces, render, visible
 
@@ -64,22 +64,11 @@ def make_coco(out: str | Path, seed: int = 0, overwrite: bool = False) -> dict[s
         DataError: ``out`` is something else than the mini COCO wanted, or the seed is negative.
     """
     out = Path(out)
-    if seed < 0:
-        raise DataError(f'the seed is {seed}; expected 0 or more')
-    mark = {'kind': 'coco', 'seed': seed, 'version': VERSION}
-    if out.exists():
-        found = read_mark(out)
-        if found is None:
-            raise DataError(f'{out} is there and is no mini COCO, so it stays as it is; name another folder')
-        if not overwrite:
-            if found != mark:
-                raise DataError(
-                    f'{out} is a mini COCO of seed {found["seed"]}, version {found["version"]}; expected seed {seed}, '
-                    f'version {VERSION}; name another folder, or replace it with --overwrite'
-                )
-            if not is_complete(out):
-                raise DataError(f'{out} is a mini COCO that lacks files; make it anew with --overwrite')
-            return {'made': False, **count(out)}
+    mark = make_mark('coco', seed, VERSION)
+    # The smaller of the two files, since the folder may be the real COCO.
+    found = read_mark(annotation_file(out, 'val2017'), 'coco', 'info', 'miniature')
+    if is_there(out, mark, found, is_complete, overwrite):
+        return {'made': False, **count(out)}
 
     with whole_folder(out) as folder, ProcessPoolExecutor() as pool:
         (folder / 'annotations').mkdir()
@@ -197,23 +186,6 @@ def describe(split: str, mark: dict[str, Any], records: Iterable[Record]) -> dic
 def annotation_file(folder: Path, split: str) -> Path:
     """Where COCO keeps the annotations of a split."""
     return folder / 'annotations' / f'instances_{split}.json'
-
-
-def read_mark(folder: Path) -> dict[str, Any] | None:
-    """Read what tells a mini COCO from other data sets.
-
-    Args:
-        folder (Path): Any path that exists.
-
-    Returns:
-        dict[str, Any] | None: The mark, or None if there is none.
-    """
-    try:
-        # The smaller of the two files, since the folder may be the real COCO.
-        mark = json.loads(annotation_file(folder, 'val2017').read_text())['info']['miniature']
-        return mark if mark.keys() == {'kind', 'seed', 'version'} and mark['kind'] == 'coco' else None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
 
 
 def is_complete(folder: Path) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 import shapely
 from matplotlib.ft2font import FT2Font
 from matplotlib.path import Path as Curves
-from shapely import LineString, Point, Polygon
+from shapely import Polygon
 from shapely.affinity import rotate, scale, translate
 from shapely.geometry.base import BaseGeometry
 
@@ -41,6 +41,7 @@ from .colours import (
     pick,
     vary,
 )
+from .shapes import bar, disc, polar
 
 
 class Layer(NamedTuple):
@@ -81,21 +82,6 @@ class Drawing:
         return replace(self, outline=shapely.transform(self.outline, transform), layers=layers)
 
 
-def _disc(x: float, y: float, radius: float) -> Polygon:
-    """A filled circle."""
-    return Point(x, y).buffer(radius)
-
-
-def _bar(width: float, *points: tuple[float, float]) -> Polygon:
-    """A thick line with round ends."""
-    return LineString(points).buffer(width / 2)
-
-
-def _polar(angles: np.ndarray, radii: np.ndarray | float) -> np.ndarray:
-    """Points by their angles in radians, clockwise from the right, and their distances from the origin."""
-    return np.stack([np.cos(angles) * radii, np.sin(angles) * radii], axis=1)
-
-
 @cache
 def _lettering(text: str) -> BaseGeometry:
     """The shape of a text in bold type, 2 units wide, with its middle in the origin."""
@@ -121,11 +107,11 @@ def stop_sign(rng: np.random.Generator) -> Drawing:
     Returns:
         Drawing: The object, in its own units.
     """
-    plate = Polygon(_polar(np.pi / 8 + np.arange(8) * np.pi / 4, 1))
+    plate = Polygon(polar(np.pi / 8 + np.arange(8) * np.pi / 4, 1))
     red, white = vary(rng, RED), vary(rng, WHITE)
     letters = scale(_lettering('STOP'), 0.74, rng.uniform(0.9, 1.2), origin=(0, 0))
     field = scale(plate, 0.91, 0.91)
-    bolts = _disc(0, -0.72, 0.05) | _disc(0, 0.72, 0.05)
+    bolts = disc(0, -0.72, 0.05) | disc(0, 0.72, 0.05)
     layers = [Layer(plate, white), Layer(field, red), Layer(letters, white), Layer(bolts, mix(red, BLACK, 0.5))]
     return Drawing('stop sign', plate, layers, turn=0.3, relief=0.15)
 
@@ -146,15 +132,15 @@ def traffic_light(rng: np.random.Generator) -> Drawing:
     for index, lamp in enumerate((RED, ORANGE, GREEN)):
         y = (index - 1) * 0.7
         bright = mix(lamp, (80, 255, 160) if lamp is GREEN else (255, 90, 40), 0.35)
-        layers += [Layer(_disc(0, y - 0.05, 0.35) - _disc(0, y + 0.1, 0.37), mix(colour, BLACK, 0.75))]
-        layers += [Layer(_disc(0, y, 0.29), mix(bright, BLACK, 0 if index == lit else 0.72))]
+        layers += [Layer(disc(0, y - 0.05, 0.35) - disc(0, y + 0.1, 0.37), mix(colour, BLACK, 0.75))]
+        layers += [Layer(disc(0, y, 0.29), mix(bright, BLACK, 0 if index == lit else 0.72))]
         if index == lit:
             layers += [
-                Layer(_disc(0, y, 0.19), mix(bright, WHITE, 0.35)),
-                Layer(_disc(0, y, 0.1), mix(bright, WHITE, 0.8)),
+                Layer(disc(0, y, 0.19), mix(bright, WHITE, 0.35)),
+                Layer(disc(0, y, 0.1), mix(bright, WHITE, 0.8)),
             ]
         else:
-            layers += [Layer(_disc(-0.08, y - 0.08, 0.06), mix(lamp, WHITE, 0.2))]
+            layers += [Layer(disc(-0.08, y - 0.08, 0.06), mix(lamp, WHITE, 0.2))]
     return Drawing('traffic light', housing, layers, turn=0.1, relief=0.3)
 
 
@@ -169,13 +155,13 @@ def umbrella(rng: np.random.Generator) -> Drawing:
     """
     panels = rng.choice([5, 7])
     edges = np.linspace(-1, 1, panels + 1)
-    dome = scale(_disc(0, 0, 1), 1, rng.uniform(0.75, 1))
+    dome = scale(disc(0, 0, 1), 1, rng.uniform(0.75, 1))
     canopy = dome & shapely.box(-1, -1, 1, 0)
     for left, right in zip(edges, edges[1:]):
-        canopy -= translate(scale(_disc(0, 0, (right - left) / 2), 1, 0.55), (left + right) / 2)
+        canopy -= translate(scale(disc(0, 0, (right - left) / 2), 1, 0.55), (left + right) / 2)
     top = -canopy.bounds[1]
-    handle = _bar(0.2, (0, -0.2), (0, 0.4), *(_polar(np.linspace(np.pi, 0, 12), 0.16) + (0.16, 0.4)))
-    tip = _bar(0.08, (0, -top), (0, -top - 0.12))
+    handle = bar(0.2, (0, -0.2), (0, 0.4), *(polar(np.linspace(np.pi, 0, 12), 0.16) + (0.16, 0.4)))
+    tip = bar(0.08, (0, -top), (0, -top - 0.12))
     first, second = pick(rng, number=2)
     if rng.random() < 0.4:
         second = mix(first, BLACK if sum(first) > 300 else WHITE, 0.22)
@@ -198,8 +184,8 @@ def frisbee(rng: np.random.Generator) -> Drawing:
     tilt = rng.uniform(0.42, 0.62)
     rim, middle, mark = pick(rng, number=3)
     points = rng.integers(5, 9)
-    star = Polygon(_polar(np.arange(2 * points) * np.pi / points, np.resize([0.36, 0.17], 2 * points)))
-    face = scale(_disc(0, 0, 1), 1, tilt)
+    star = Polygon(polar(np.arange(2 * points) * np.pi / points, np.resize([0.36, 0.17], 2 * points)))
+    face = scale(disc(0, 0, 1), 1, tilt)
     edge = shapely.union(face, translate(face, 0, 0.17 * np.sqrt(1 - tilt**2))).convex_hull
     rings = [(1, mix(rim, WHITE, 0.25)), (0.93, rim), (0.74, mix(rim, BLACK, 0.35)), (0.71, rim), (0.56, middle)]
     layers = [Layer(edge, mix(rim, BLACK, 0.4))]
@@ -229,14 +215,14 @@ def kite(rng: np.random.Generator) -> Drawing:
     down = np.linspace(1, 1.3, 30)
     sway = rng.choice([-1, 1]) * 0.1 * np.sin((down - 1) * rng.uniform(5, 7))
     string = np.stack([sway, down], axis=1)
-    tail = _bar(0.16, *string)
+    tail = bar(0.16, *string)
     bow = shapely.make_valid(Polygon([(-0.3, -0.18), (0.3, 0.18), (0.3, -0.18), (-0.3, 0.18)]))
     bow = translate(bow, *string[-4])
     spar = mix(colours[0], BLACK, 0.6)
     layers = [Layer(tail, vary(rng, GREY))]
     layers += [Layer(bow, colours[1])]
     layers += [Layer(panel, colour) for panel, colour in zip(panels, [*colours, colours[fourth]])]
-    layers += [Layer(_bar(0.05, top, bottom), spar), Layer(_bar(0.05, left, right), spar)]
+    layers += [Layer(bar(0.05, top, bottom), spar), Layer(bar(0.05, left, right), spar)]
     return Drawing('kite', shapely.union_all([sail, tail, bow]), layers, turn=0.35, relief=0.1)
 
 
@@ -254,18 +240,18 @@ def banana(rng: np.random.Generator) -> Drawing:
     thickness = rng.uniform(0.25, 0.31) * np.sin(np.pi * (0.06 + 0.88 * along)) ** 0.6
 
     def band(inner: float, outer: float) -> Polygon:
-        sides = _polar(angles, 1 + inner * thickness), _polar(angles, 1 + outer * thickness)
+        sides = polar(angles, 1 + inner * thickness), polar(angles, 1 + outer * thickness)
         return Polygon(np.concatenate([sides[0], sides[1][::-1]])).buffer(0.02)
 
     fruit = band(-1, 1)
-    stem = _bar(0.13, *(_polar(angles[[0, 0]] - np.array([0, 0.2]), np.array([1, 0.93]))))
-    tip = _bar(0.1, *_polar(angles[[-1, -1]] + np.array([-0.02, 0.05]), 1.0))
+    stem = bar(0.13, *(polar(angles[[0, 0]] - np.array([0, 0.2]), np.array([1, 0.93]))))
+    tip = bar(0.1, *polar(angles[[-1, -1]] + np.array([-0.02, 0.05]), 1.0))
     skin = pick(rng, (YELLOW, YELLOW, YELLOW, mix(YELLOW, GREEN, 0.5)))[0]
     layers = [Layer(fruit, mix(skin, BROWN, 0.3)), Layer(band(-1, 0.55), skin)]
     layers += [Layer(band(-0.45, -0.1), mix(skin, WHITE, 0.4)), Layer(stem, mix(skin, BROWN, 0.6))]
     layers += [Layer(tip, mix(BROWN, BLACK, 0.5))]
-    for point in _polar(rng.choice(angles[5:-5], rng.integers(6)), 1.0) + rng.normal(0, 0.05, 2):
-        layers += [Layer(scale(_disc(*point, 0.03), rng.uniform(1, 2), 1), mix(BROWN, skin, 0.3))]
+    for point in polar(rng.choice(angles[5:-5], rng.integers(6)), 1.0) + rng.normal(0, 0.05, 2):
+        layers += [Layer(scale(disc(*point, 0.03), rng.uniform(1, 2), 1), mix(BROWN, skin, 0.3))]
     shape = shapely.union_all([fruit, stem, tip])
     middle = shape.centroid.coords[0]
     return Drawing('banana', shape, layers, turn=0.5, relief=0.7).map(lambda points: points - middle)
@@ -283,17 +269,17 @@ def donut(rng: np.random.Generator) -> Drawing:
     angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
 
     def blob(radius: float, waves: int, height: float) -> Polygon:
-        return Polygon(_polar(angles, radius * (1 + height * np.sin(waves * angles + rng.uniform(0, 6)))))
+        return Polygon(polar(angles, radius * (1 + height * np.sin(waves * angles + rng.uniform(0, 6)))))
 
-    hole = _disc(0, 0, rng.uniform(0.24, 0.32))
+    hole = disc(0, 0, rng.uniform(0.24, 0.32))
     ring = blob(1, 3, 0.02) - hole
     icing = blob(0.86, rng.integers(6, 10), 0.035) - hole.buffer(0.07)
     crust = vary(rng, DOUGH)
     glaze = pick(rng, (PINK, BROWN, WHITE, RED, YELLOW, TEAL, mix(BROWN, BLACK, 0.4), GREEN, BLUE))[0]
     layers = [Layer(ring, crust), Layer(blob(0.95, 3, 0.02), mix(crust, WHITE, 0.25)), Layer(icing, glaze)]
     for angle, radius in zip(rng.uniform(0, 2 * np.pi, 34), rng.uniform(0.45, 0.76, 34)):
-        sprinkle = rotate(_bar(0.055, (-0.05, 0), (0.05, 0)), rng.uniform(0, 180))
-        spot = _polar(np.array([angle]), radius)[0]
+        sprinkle = rotate(bar(0.055, (-0.05, 0), (0.05, 0)), rng.uniform(0, 180))
+        spot = polar(np.array([angle]), radius)[0]
         layers += [Layer(translate(sprinkle, *spot), pick(rng, (WHITE, YELLOW, TEAL, RED, PURPLE, ORANGE))[0])]
     return Drawing('donut', ring, layers, turn=np.pi, relief=0.9)
 
@@ -310,22 +296,22 @@ def clock(rng: np.random.Generator) -> Drawing:
     case, accent = pick(rng, number=2)
     face = pick(rng, (WHITE, WHITE, WHITE, mix(YELLOW, WHITE, 0.6), BLACK))[0]
     ink = BLACK if sum(face) > 380 else WHITE
-    body = _disc(0, 0, 1)
+    body = disc(0, 0, 1)
     outline, layers = body, []
     if rng.random() < 0.5:
-        bells = [rotate(scale(_disc(0, -1.12, 0.42), 1, 0.75), turn, origin=(0, 0)) for turn in (-36, 36)]
-        feet = [_bar(0.2, (side * 0.5, 0.8), (side * 0.68, 1.12)) for side in (-1, 1)]
+        bells = [rotate(scale(disc(0, -1.12, 0.42), 1, 0.75), turn, origin=(0, 0)) for turn in (-36, 36)]
+        feet = [bar(0.2, (side * 0.5, 0.8), (side * 0.68, 1.12)) for side in (-1, 1)]
         outline = shapely.union_all([body, *bells, *feet])
         layers += [Layer(outline, mix(case, BLACK, 0.4)), *(Layer(bell, accent) for bell in bells)]
-    layers += [Layer(body, case), Layer(_disc(0, 0, 0.84), mix(case, BLACK, 0.55)), Layer(_disc(0, 0, 0.8), face)]
+    layers += [Layer(body, case), Layer(disc(0, 0, 0.84), mix(case, BLACK, 0.55)), Layer(disc(0, 0, 0.8), face)]
     for hour in range(12):
-        mark = _bar(0.05 if hour % 3 else 0.1, (0, -0.72), (0, -0.64 if hour % 3 else -0.6))
+        mark = bar(0.05 if hour % 3 else 0.1, (0, -0.72), (0, -0.64 if hour % 3 else -0.6))
         layers += [Layer(rotate(mark, hour * 30, origin=(0, 0)), ink)]
     time = rng.uniform(0, 12)
     hands = [(0.12, 0.42, time * 30, ink), (0.08, 0.62, time * 360, ink), (0.035, 0.66, rng.uniform(0, 360), RED)]
     for width, length, turn, colour in hands:
-        layers += [Layer(rotate(_bar(width, (0, 0.1), (0, -length)), turn, origin=(0, 0)), colour)]
-    layers += [Layer(_disc(0, 0, 0.08), ink)]
+        layers += [Layer(rotate(bar(width, (0, 0.1), (0, -length)), turn, origin=(0, 0)), colour)]
+    layers += [Layer(disc(0, 0, 0.08), ink)]
     return Drawing('clock', outline, layers, turn=0.35, relief=0.25)
 
 

@@ -15,6 +15,7 @@ from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import split
 
+from .colours import RGB
 from .objects import DRAW, Drawing, Layer
 
 #: Points drawn per pixel in each direction, for smooth edges.
@@ -176,16 +177,35 @@ def raster(outline: BaseGeometry, layers: Iterable[Layer], box: tuple[int, int, 
     Returns:
         Image: An RGBA image of the window, opaque inside the outline.
     """
+    image = _fill('RGB', layers, box)
+    image.putalpha(_fill('L', [(outline, 255)], box))
+    return image.reduce(OVERSAMPLING)
+
+
+def coverage(shape: BaseGeometry, box: tuple[int, int, int, int]) -> Image.Image:
+    """Tell how much of each pixel of a window lies in a shape.
+
+    Args:
+        shape (BaseGeometry): The shape, in pixels of the picture.
+        box (tuple[int, int, int, int]): Left, top, right and bottom of the window in pixels.
+
+    Returns:
+        Image: A grey image of the window, 0 to 255.
+    """
+    return _fill('L', [(shape, 255)], box).reduce(OVERSAMPLING)
+
+
+def _fill(mode: str, layers: Iterable[tuple[BaseGeometry, RGB | int]], box: tuple[int, int, int, int]) -> Image.Image:
+    """Draw shapes one over the other in a window of the picture, enlarged by the oversampling."""
     corner, size = np.array(box[:2]), (np.array(box[2:]) - box[:2]) * OVERSAMPLING
-    image, mask = (Image.new(mode, tuple(size.tolist())) for mode in ('RGB', 'L'))
-    for target, shape, colour in [(mask, outline, 255), *((image, *layer) for layer in layers)]:
-        pen = ImageDraw.Draw(target)
+    image = Image.new(mode, tuple(size.tolist()))
+    pen = ImageDraw.Draw(image)
+    for shape, colour in layers:
         for piece in pieces(shape):
             # Pillow's whole numbers are the middles of its pixels, ours are their corners.
             points = (np.array(piece.exterior.coords) - corner) * OVERSAMPLING - 0.5
             pen.polygon(points.ravel().tolist(), fill=colour)
-    image.putalpha(mask)
-    return image.reduce(OVERSAMPLING)
+    return image
 
 
 def shade(mask: Image.Image, side: float, relief: float, light: Light) -> np.ndarray:

@@ -1,0 +1,86 @@
+"""Marks, by which a miniature is known again, so that nobody's own data is taken for one and replaced."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError
+
+#: What tells a miniature from other data sets: its ``kind``, ``seed`` and ``version``.
+Mark = dict[str, Any]
+
+
+def make_mark(kind: str, seed: int, version: int) -> Mark:
+    """Make the mark of a miniature.
+
+    Args:
+        kind (str): The data set whose layout it has, in small letters.
+        seed (int): What it is drawn from.
+        version (int): The version of the drawing.
+
+    Returns:
+        Mark: The mark.
+
+    Raises:
+        DataError: The seed is negative.
+    """
+    if seed < 0:
+        raise DataError(f'the seed is {seed}; expected 0 or more')
+    return {'kind': kind, 'seed': seed, 'version': version}
+
+
+def read_mark(path: Path, kind: str, *keys: str) -> Mark | None:
+    """Read the mark of a miniature.
+
+    Args:
+        path (Path): The JSON file that would hold it.
+        kind (str): The data set whose layout it has.
+        *keys (str): Where the mark is in the file.
+
+    Returns:
+        Mark | None: The mark, or None if there is none.
+    """
+    try:
+        mark = json.loads(path.read_text())
+        for key in keys:
+            mark = mark[key]
+        return mark if mark.keys() == {'kind', 'seed', 'version'} and mark['kind'] == kind else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def is_there(out: Path, wanted: Mark, found: Mark | None, is_complete: Callable[[Path], bool], overwrite: bool) -> bool:
+    """Tell whether the miniature wanted is there already, and refuse to replace anything else.
+
+    Args:
+        out (Path): Where the miniature is to be.
+        wanted (Mark): The mark that it is to have.
+        found (Mark | None): The mark that was found there.
+        is_complete (Callable[[Path], bool]): Tells whether all files of the miniature are there.
+        overwrite (bool): Whether another miniature of this kind may be replaced.
+
+    Returns:
+        bool: Whether it is there; if not, it is to be made.
+
+    Raises:
+        DataError: Something else is there, or, unless it may be replaced, a miniature with another mark or one that
+            lacks files.
+    """
+    name = f'mini {wanted["kind"].upper()}'
+    if not out.exists():
+        return False
+    if found is None:
+        raise DataError(f'{out} is there and is no {name}, so it stays as it is; name another folder')
+    if overwrite:
+        return False
+    if found != wanted:
+        raise DataError(
+            f'{out} is a {name} of seed {found["seed"]}, version {found["version"]}; expected seed {wanted["seed"]}, '
+            f'version {wanted["version"]}; name another folder, or replace it with --overwrite'
+        )
+    if not is_complete(out):
+        raise DataError(f'{out} is a {name} that lacks files; make it anew with --overwrite')
+    return True
