@@ -95,7 +95,8 @@ class WholeImageDOTAMetric(_MergedDOTA):
             results (list[dict]): What was found in all tiles.
 
         Returns:
-            dict[str, float]: ``mAP``, the mean over the thresholds, and an entry for each, such as ``AP50``.
+            dict[str, float]: ``mAP``, the mean over the thresholds; an entry for each, such as ``AP50``; and
+            ``angle_error``, the mean over the right boxes of long objects at the first threshold, in degrees.
 
         Raises:
             DataError: There are no raw labels.
@@ -110,12 +111,16 @@ class WholeImageDOTAMetric(_MergedDOTA):
             for image, found in self.merge(results)
         }
         objects = _read_folder(folder, list(detections), classes, logger)
-        metrics = {}
+        aps, angle_errors = {}, []
         for iou_thr in self.iou_thrs:
             scores = dota_protocol.evaluate(detections, objects, classes, iou_thr)
-            mean = metrics[f'AP{round(100 * iou_thr)}'] = dota_protocol.mean_ap(scores)
+            mean = aps[f'AP{round(100 * iou_thr)}'] = dota_protocol.mean_ap(scores)
+            angle_errors.append(np.concatenate([score.angle_errors for score in scores.values()]))
             logger.info(f'whole images, IoU above {iou_thr}:\n{_table(scores, mean)}')
-        return dict(mAP=float(np.mean(list(metrics.values()))), **metrics)
+        metrics = dict(mAP=float(np.mean(list(aps.values()))), **aps)
+        if len(angle_errors[0]):
+            metrics['angle_error'] = float(angle_errors[0].mean())
+        return metrics
 
 
 def label_folder(tile: str | Path, label_dir: str | Path | None = None) -> Path:

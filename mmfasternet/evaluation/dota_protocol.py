@@ -13,6 +13,9 @@ import shapely
 
 from ..datasets.dota_labels import DotaObject
 
+#: From this aspect ratio on an object's direction is plain to see.
+LONG = 2.0
+
 
 class Detections(NamedTuple):
     """What was found in an image.
@@ -36,12 +39,15 @@ class ClassResult(NamedTuple):
         recall: The share of the objects that was found.
         positives: The number of objects to find, difficult ones not counted.
         detections: The number of boxes found.
+        angle_errors: By how many degrees the right ones are turned against their objects, 0 to 90, for the objects
+            that are more than :data:`LONG` times as long as wide; of shape (K,).
     """
 
     ap: float
     recall: float
     positives: int
     detections: int
+    angle_errors: np.ndarray
 
 
 def evaluate(
@@ -66,19 +72,27 @@ def evaluate(
     """
     results = {}
     for label, name in enumerate(classes):
-        scores, overlaps, targets, difficult = [np.zeros(0)], [np.zeros(0)], [np.zeros(0, int)], []
+        boxes, scores, quads, difficult = (
+            [np.zeros((0, 4, 2))],
+            [np.zeros(0)],
+            [np.zeros((0, 4, 2))],
+            [np.zeros(0, bool)],
+        )
+        overlaps, targets = [np.zeros(0)], [np.zeros(0, int)]
         for image, found in detections.items():
             wanted = [item for item in objects[image] if item.name == name]
             of_class = found.labels == label
-            overlap, target = best_overlaps(
-                found.corners[of_class], np.array([item.corners for item in wanted], float).reshape(-1, 4, 2)
-            )
+            boxes.append(found.corners[of_class])
             scores.append(found.scores[of_class])
+            before = sum(map(len, quads))
+            quads.append(np.array([item.corners for item in wanted], float).reshape(-1, 4, 2))
+            difficult.append(np.array([item.difficulty > 0 for item in wanted], bool))
+            overlap, target = best_overlaps(boxes[-1], quads[-1])
             overlaps.append(overlap)
-            targets.append(target + len(difficult))
-            difficult += [item.difficulty > 0 for item in wanted]
-        found_all = map(np.concatenate, (scores, overlaps, targets))
-        results[name] = _score_class(*found_all, np.array(difficult, bool), iou_thr)
+            targets.append(target + before)
+        results[name] = _score_class(
+            *map(np.concatenate, (boxes, scores, overlaps, targets, quads, difficult)), iou_thr
+        )
     return results
 
 
@@ -133,11 +147,34 @@ def average_precision(recall: np.ndarray, precision: np.ndarray) -> float:
     return float(np.mean([precision[recall >= level].max(initial=0) for level in np.arange(0, 1.1, 0.1)]))
 
 
+def long_axes(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find in which direction quadrilaterals are long.
+
+    Args:
+        corners (ndarray): Their corners in order, in pixels, of shape (N, 4, 2).
+
+    Returns:
+        tuple[ndarray, ndarray]: The angles of the long sides in degrees, and length over width; both of shape (N,).
+    """
+    # each side and the one opposite
+    sides = corners[:, [1, 2]] - corners[:, [0, 1]] + corners[:, [2, 3]] - corners[:, [3, 0]]
+    lengths = np.linalg.norm(sides, axis=-1)
+    long = np.take_along_axis(sides, lengths.argmax(1)[:, None, None], axis=1)[:, 0]
+    aspects = lengths.max(1) / np.maximum(lengths.min(1), np.finfo(float).tiny)
+    return np.degrees(np.arctan2(long[:, 1], long[:, 0])), aspects
+
+
 def _score_class(
-    scores: np.ndarray, overlaps: np.ndarray, targets: np.ndarray, difficult: np.ndarray, iou_thr: float
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    overlaps: np.ndarray,
+    targets: np.ndarray,
+    quads: np.ndarray,
+    difficult: np.ndarray,
+    iou_thr: float,
 ) -> ClassResult:
     order = np.argsort(-scores, kind='stable')
-    targets = targets[order]
+    boxes, targets = boxes[order], targets[order]
     hit = overlaps[order] > iou_thr
     ignored = hit.copy()
     ignored[hit] = difficult[targets[hit]]
@@ -149,5 +186,13 @@ def _score_class(
     positives = int(np.sum(~difficult))
     recall = found / max(positives, 1)
     precision = found / np.maximum(found + wrong, 1)
-    last = float(recall[-1]) if len(recall) else 0.0
-    return ClassResult(average_precision(recall, precision), last, positives, len(order))
+
+    angles, aspects = long_axes(quads[targets[right]])
+    difference = np.abs(angles - long_axes(boxes[right])[0]) % 180
+    return ClassResult(
+        ap=average_precision(recall, precision),
+        recall=float(recall[-1]) if len(recall) else 0.0,
+        positives=positives,
+        detections=len(order),
+        angle_errors=np.minimum(difference, 180 - difference)[aspects > LONG],
+    )

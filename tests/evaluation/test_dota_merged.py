@@ -1,6 +1,7 @@
 """DOTA's metrics as a test uses them: tiles in, a score or a zip out."""
 
 import logging
+import math
 import re
 import zipfile
 
@@ -89,7 +90,9 @@ def log(caplog):
 
 
 def test_all_found(tiles, log):
-    assert run(perfect(tiles)) == {'dota_whole/mAP': 1.0, 'dota_whole/AP50': 1.0}
+    metrics = run(perfect(tiles))
+    assert metrics.pop('dota_whole/angle_error') == pytest.approx(0, abs=1e-3)
+    assert metrics == {'dota_whole/mAP': 1.0, 'dota_whole/AP50': 1.0}
     # of the ships 3 are to be found, by as many boxes: the one in two tiles is merged
     assert re.search(r'\| ship +\| 3 +\| 3 +\| 1.000 +\| 1.000 \|', log.text)
 
@@ -127,6 +130,19 @@ def test_difficult_objects_do_not_count(tiles):
     samples = perfect(tiles)
     samples[0] = sample(tiles, 'P1__1024__0___0', (SHIP, 0.9, PLACES[0]), (SHIP, 0.99, (600, 600, 30, 10, 0)))
     assert run(samples)['dota_whole/mAP'] == 1
+
+
+def test_angle_error_of_long_objects(tiles):
+    """Two ships turned by 3° and -4°, the third not found; the plane is square and does not count."""
+    turned = [(*PLACES[0][:4], PLACES[0][4] + math.radians(3)), (*PLACES[1][:4], PLACES[1][4] - math.radians(4))]
+    found = [(SHIP, 0.9, box) for box in turned]
+    samples = [
+        sample(tiles, 'P1__1024__0___0', *found),
+        sample(tiles, 'P1__1024__824___0', (PLANE, 0.9, (*at(PLACES[2], 824, 0)[:4], 0.7))),
+    ]
+    assert run(samples)['dota_whole/angle_error'] == pytest.approx(3.5, abs=0.01)
+    # nothing long found: there is no such figure
+    assert 'dota_whole/angle_error' not in run(samples[1:])
 
 
 def test_says_what_it_left_out(tiles, log):

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from mmfasternet.datasets.dota_labels import DotaObject
-from mmfasternet.evaluation.dota_protocol import Detections, average_precision, best_overlaps, evaluate, mean_ap
+from mmfasternet.evaluation.dota_protocol import (
+    Detections,
+    average_precision,
+    best_overlaps,
+    evaluate,
+    long_axes,
+    mean_ap,
+)
 
 SQUARE = np.array([(0, 0), (10, 0), (10, 10), (0, 10)], float)
 
@@ -69,6 +76,16 @@ def test_average_precision_by_hand():
     recall, precision = np.array([0.25, 0.25, 0.5]), np.array([1, 0.5, 2 / 3])
     assert average_precision(recall, precision) == pytest.approx((3 * 1 + 3 * 2 / 3) / 11, abs=1e-12)
     assert average_precision(np.zeros(0), np.zeros(0)) == 0
+
+
+@pytest.mark.parametrize('turn', [0, 0.4, 1.5, 1.6, 3.0, -1.2])
+@pytest.mark.parametrize('first', range(4))
+def test_long_axes(turn, first):
+    """Whichever corner comes first, and whether length or width does."""
+    for w, h, along in ((30, 10, turn), (10, 30, turn + math.pi / 2)):
+        angle, aspect = long_axes(np.roll(quad(5, 5, w, h, turn), first, axis=0)[None])
+        assert aspect[0] == pytest.approx(3)
+        assert math.sin(math.radians(angle[0]) - along) == pytest.approx(0, abs=1e-9)
 
 
 FAR = quad(500, 500)
