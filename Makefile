@@ -3,16 +3,19 @@ PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3),python
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint
+.PHONY: help setup demo demo-dota test lint
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: ## make .venv with the pinned OpenMMLab stack (the first time mmcv compiles for minutes)
 	@$(PYTHON) tools/dev/setup_environment.py
 
 demo: setup ## train a small Mask R-CNN on a drawn COCO, test it, and show pictures (7 minutes on 2 cores)
-	@$(RUN) tools/dev/demo.py
+	@$(RUN) tools/dev/demo.py coco
+
+demo-dota: setup ## the same with oriented R-CNN on a drawn DOTA, from raw images to a submission
+	@$(RUN) tools/dev/demo.py dota
 
 test: setup lint ## lint, then the whole test suite with its coverage (under 15 minutes)
 	$(RUN) -m coverage run -m pytest

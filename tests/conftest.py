@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mmfasternet.datasets.miniature import make_coco
+from mmfasternet.datasets.miniature import make_coco, make_dota
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHS = ('t0', 't1', 't2', 's', 'm', 'l')
@@ -24,6 +25,14 @@ def mini_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The drawn COCO, made once."""
     out = tmp_path_factory.mktemp('data') / 'coco'
     make_coco(out)
+    return out
+
+
+@pytest.fixture(scope='session')
+def mini_dota(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn DOTA in its raw layout, made once."""
+    out = tmp_path_factory.mktemp('data') / 'dota'
+    make_dota(out)
     return out
 
 
@@ -54,6 +63,12 @@ def run_tool(checkout: Path) -> Callable[..., subprocess.CompletedProcess]:
         )
 
     return run
+
+
+def newest_metrics(work_dir: Path) -> dict[str, float]:
+    """What the last test run wrote."""
+    path = max(work_dir.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
+    return json.loads(path.read_text())
 
 
 def randomize_(module: nn.Module) -> nn.Module:

@@ -1,6 +1,5 @@
 """The project's own commands, run as a user runs them: real training, real files."""
 
-import json
 import os
 import pickle
 import re
@@ -13,7 +12,7 @@ from pathlib import Path
 import mmdet
 import pytest
 import torch
-from conftest import ROOT, make_timm
+from conftest import ROOT, make_timm, newest_metrics
 from PIL import Image, ImageDraw
 
 MINI = 'configs/mask_rcnn_fasternet_t0_mini_coco.py'
@@ -26,11 +25,6 @@ NO_WEIGHTS = 'model.backbone.init_cfg=None'
 
 def losses(log, name='loss'):
     return [float(loss) for loss in re.findall(rf'Epoch\(train\).* {name}: ([\d.]+)', log)]
-
-
-def newest_metrics(work_dir):
-    path = max(work_dir.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
-    return json.loads(path.read_text())
 
 
 @pytest.fixture(scope='module')

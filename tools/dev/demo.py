@@ -1,10 +1,12 @@
-"""Draw a small COCO, train a small Mask R-CNN with FasterNet-T0 on it, test it, and say where the pictures are.
+"""Draw a small COCO or DOTA, train a small detector with FasterNet-T0 on it, test it, and say where the pictures are.
 
-Run it through `make demo`. Stopped, it goes on where it was; run again when it is done, it only tests.
+Run it through `make demo` or `make demo-dota`. Stopped, it goes on where it was; run again when it is done, it only
+tests.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -21,12 +23,12 @@ from tqdm import tqdm
 from mmfasternet.errors import MMFasterNetError, run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = 'configs/mask_rcnn_fasternet_t0_mini_coco.py'
-WORK_DIR = Path('work_dirs') / Path(CONFIG).stem
+CONFIGS = {
+    'coco': 'configs/mask_rcnn_fasternet_t0_mini_coco.py',
+    'dota': 'configs/oriented_rcnn_fasternet_t0_mini_dota.py',
+}
+RAW_DOTA = 'data/mini_dota_raw'
 PICTURES = 'pictures'
-#: Columns and rows of the sheet of pictures, and the size in pixels of a cell: two images side by side.
-SHEET = (3, 3)
-CELL = (640, 320)
 TRAIN_LINE = re.compile(r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\].* loss: ([\d.]+)')
 TEST_LINE = re.compile(r'Epoch\(test\)\s+\[\s*(\d+)/(\d+)\]')
 
@@ -35,85 +37,139 @@ class StepFailed(MMFasterNetError):
     """A command of the demo ended with an error."""
 
 
-def run(*command: str, bar: tqdm | None = None) -> float:
-    """Run one of the project's commands as a user would and return its time in seconds.
+class Demo:
+    """The commands of one demo, run as a user would.
 
     Args:
-        command (str): The tool and its arguments.
-        bar (tqdm, optional): Moved along with the lines that the tool logs; the lines go to a file. Defaults to None:
-            they are shown.
-
-    Raises:
-        StepFailed: If the command fails.
+        kind (str): ``'coco'`` or ``'dota'``.
     """
-    tqdm.write(f'$ python {" ".join(command)}')
-    start = time.monotonic()
-    if bar is None:
-        if subprocess.run([sys.executable, *command], cwd=ROOT).returncode:
-            raise StepFailed(f'{command[0]} failed')
+
+    def __init__(self, kind: str) -> None:
+        self.config = CONFIGS[kind]
+        self.settings = Config.fromfile(ROOT / self.config)
+        self.work_dir = Path('work_dirs') / Path(self.config).stem
+        self.checkpoint = str(self.work_dir / f'epoch_{self.settings.train_cfg.max_epochs}.pth')
+
+    def run(self, *command: str, bar: tqdm | None = None) -> float:
+        """Run one of the project's commands and return its time in seconds.
+
+        Args:
+            command (str): The tool and its arguments.
+            bar (tqdm, optional): Moved along with the lines that the tool logs; the lines go to a file. Defaults to
+                None: they are shown.
+
+        Raises:
+            StepFailed: If the command fails.
+        """
+        tqdm.write(f'$ python {" ".join(command)}')
+        start = time.monotonic()
+        if bar is None:
+            if subprocess.run([sys.executable, *command], cwd=ROOT).returncode:
+                raise StepFailed(f'{command[0]} failed')
+            return time.monotonic() - start
+        log = ROOT / self.work_dir / f'{Path(command[0]).stem}.log'
+        log.parent.mkdir(parents=True, exist_ok=True)
+        lines = []
+        process = subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        with log.open('w') as file, bar:
+            for line in process.stdout:
+                file.write(line)
+                lines.append(line)
+                if match := TRAIN_LINE.search(line):
+                    epoch, step, steps, loss = match.groups()
+                    bar.set_postfix_str(f'loss {loss}')
+                    bar.update((int(epoch) - 1) * int(steps) + int(step) - bar.n)
+                elif match := TEST_LINE.search(line):
+                    bar.update(int(match[1]) - bar.n)
+            if process.wait():
+                raise StepFailed(f'{command[0]} failed; the end of {log}:\n{"".join(lines[-5:])}')
+            bar.update(bar.total - bar.n)
         return time.monotonic() - start
-    log = ROOT / WORK_DIR / f'{Path(command[0]).stem}.log'
-    log.parent.mkdir(parents=True, exist_ok=True)
-    lines = []
-    process = subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    with log.open('w') as file, bar:
-        for line in process.stdout:
-            file.write(line)
-            lines.append(line)
-            if match := TRAIN_LINE.search(line):
-                epoch, step, steps, loss = match.groups()
-                bar.set_postfix_str(f'loss {loss}')
-                bar.update((int(epoch) - 1) * int(steps) + int(step) - bar.n)
-            elif match := TEST_LINE.search(line):
-                bar.update(int(match[1]) - bar.n)
-        if process.wait():
-            raise StepFailed(f'{command[0]} failed; the end of {log}:\n{"".join(lines[-5:])}')
-        bar.update(bar.total - bar.n)
-    return time.monotonic() - start
+
+    def train(self, images: int) -> float:
+        """Train on so many images, and return the time in seconds."""
+        steps = -(-images // self.settings.train_dataloader.batch_size) * self.settings.train_cfg.max_epochs
+        return self.run('tools/train.py', self.config, '--resume', bar=tqdm(total=steps, desc='training', unit='step'))
+
+    def test(self, images: int) -> tuple[dict[str, float], Path]:
+        """Test on so many images, and return the metrics and the folder of pictures."""
+        bar = tqdm(total=images, desc='testing', unit='image')
+        self.run('tools/test.py', self.config, self.checkpoint, '--show-dir', PICTURES, bar=bar)
+        result = max((ROOT / self.work_dir).glob('*/*.json'), key=lambda path: path.stat().st_mtime)
+        return json.loads(result.read_text()), result.parent / PICTURES
 
 
-def make_sheet(folder: Path) -> Path:
-    """Put the first of the pictures in a folder on one sheet, which lands beside it."""
-    columns, rows = SHEET
-    sheet = Image.new('RGB', (columns * CELL[0], rows * CELL[1]), 'white')
-    for index, path in enumerate(sorted(folder.iterdir())[: columns * rows]):
+def make_sheet(folder: Path, columns: int, cell: tuple[int, int]) -> Path:
+    """Put the first pictures in a folder on one sheet of three rows, which lands beside it."""
+    rows = 3
+    sheet = Image.new('RGB', (columns * cell[0], rows * cell[1]), 'white')
+    for index, path in enumerate(sorted(folder.glob('*.jpg'))[: columns * rows]):
         with Image.open(path) as picture:
-            cell = ImageOps.pad(picture, CELL, color='white')
-        sheet.paste(cell, (index % columns * CELL[0], index // columns * CELL[1]))
+            sheet.paste(
+                ImageOps.pad(picture, cell, color='white'), (index % columns * cell[0], index // columns * cell[1])
+            )
     out = folder.with_suffix('.jpg')
     sheet.save(out, quality=88)
     return out
 
 
-def main() -> None:
-    """Run the demo."""
-    config = Config.fromfile(ROOT / CONFIG)
-    run('tools/make_miniature.py', 'coco', config.data_root)
-    annotations = ROOT / config.data_root / 'annotations'
+def demo_coco(demo: Demo) -> None:
+    """Draw mini COCO, train and test Mask R-CNN."""
+    demo.run('tools/make_miniature.py', 'coco', demo.settings.data_root)
+    annotations = ROOT / demo.settings.data_root / 'annotations'
     images = {
         s: len(json.loads((annotations / f'instances_{s}2017.json').read_text())['images']) for s in ('train', 'val')
     }
-    steps = -(-images['train'] // config.train_dataloader.batch_size) * config.train_cfg.max_epochs
-    seconds = run('tools/train.py', CONFIG, '--resume', bar=tqdm(total=steps, desc='training', unit='step'))
-    checkpoint = str(WORK_DIR / f'epoch_{config.train_cfg.max_epochs}.pth')
-    bar = tqdm(total=images['val'], desc='testing', unit='image')
-    run('tools/test.py', CONFIG, checkpoint, '--show-dir', PICTURES, bar=bar)
-
-    result = max((ROOT / WORK_DIR).glob('*/*.json'), key=lambda path: path.stat().st_mtime)
-    metrics = json.loads(result.read_text())
+    seconds = demo.train(images['train'])
+    metrics, pictures = demo.test(images['val'])
     table = Table('', 'AP', 'AP50', 'AP75', 'small', 'medium', 'large', title='Mask R-CNN, FasterNet-T0, mini COCO')
     for name, key in (('boxes', 'bbox'), ('masks', 'segm')):
         table.add_row(
             name, *(f'{metrics[f"coco/{key}_mAP{kind}"]:.3f}' for kind in ('', '_50', '_75', '_s', '_m', '_l'))
         )
+    sheet = make_sheet(pictures, columns=3, cell=(640, 320))
+    report(demo, seconds, table, f'{sheet.relative_to(ROOT)} (left what was drawn, right what was found)', pictures)
+
+
+def demo_dota(demo: Demo) -> None:
+    """Draw mini DOTA, cut it into tiles, train and test oriented R-CNN, predict whole images, write a submission."""
+    size = demo.settings.resize.scale[0]
+    tiles = ('--size', str(size), '--overlap', '160')
+    demo.run('tools/make_miniature.py', 'dota', RAW_DOTA)
+    demo.run('tools/split_dota.py', RAW_DOTA, demo.settings.data_root, *tiles, '--splits', 'train', 'val', 'test')
+    images = {s: len(list((ROOT / demo.settings.data_root / s / 'images').iterdir())) for s in ('train', 'val')}
+    seconds = demo.train(images['train'])
+    metrics, _ = demo.test(images['val'])
+    submission = str(demo.work_dir / 'Task1.zip')
+    demo.run('tools/test.py', demo.config, demo.checkpoint, '--submission', submission, '--overwrite')
+    pictures = ROOT / demo.work_dir / PICTURES
+    demo.run('tools/predict.py', demo.config, demo.checkpoint, f'{RAW_DOTA}/val/images', '--out', str(pictures))
+
+    table = Table('', 'AP50', title='Oriented R-CNN, FasterNet-T0, mini DOTA')
+    table.add_row('tiles', f'{metrics["dota/AP50"]:.3f}')
+    table.add_row('whole images', f'{metrics["dota_whole/AP50"]:.3f}')
+    table.caption = f'boxes of long objects are turned by {metrics["dota_whole/angle_error"]:.1f}° on average'
+    sheet = make_sheet(pictures, columns=2, cell=(800, 800))
+    report(demo, seconds, table, str(sheet.relative_to(ROOT)), pictures)
+
+
+def report(demo: Demo, seconds: float, table: Table, sheet: str, pictures: Path) -> None:
+    """Print what came of it."""
     console = Console()
     console.print(table)
-    console.print(f'training took {seconds / 60:.1f} minutes; checkpoint: {checkpoint}', soft_wrap=True)
-    pictures = result.parent / PICTURES
-    console.print(f'pictures (left what was drawn, right what was found): {make_sheet(pictures).relative_to(ROOT)}')
+    console.print(f'training took {seconds / 60:.1f} minutes; checkpoint: {demo.checkpoint}', soft_wrap=True)
+    console.print(f'pictures: {sheet}', soft_wrap=True)
     console.print(f'all of them: {pictures.relative_to(ROOT)}/', soft_wrap=True)
+
+
+def main() -> None:
+    """Run the demo that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('kind', choices=CONFIGS, help='the data set')
+    kind = parser.parse_args().kind
+    {'coco': demo_coco, 'dota': demo_dota}[kind](Demo(kind))
 
 
 if __name__ == '__main__':
