@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,49 +14,19 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, VISUALIZERS
 from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
-from mmengine.visualization import Visualizer
 from PIL import Image, ImageOps
 from torch import nn
 from tqdm import tqdm
 
 from ..datasets.dota_tiles import IMAGE_ENDINGS, cut_tile, read_image, tile_windows
 from ..errors import CheckpointError, ConfigError, DataError
-from ..evaluation.dota_merged import corners
 from ..evaluation.merging import merge_tiles
 from .launch import read_config
+from .outputs import Mask, draw_oriented, draw_upright, write_json
 from .preflight import check_checkpoint, dataset_class, fetch_checkpoint, leaf_datasets
 
 #: Tiles that go through the network together.
 BATCH_SIZE = 4
-
-
-class Mask(NamedTuple):
-    """A part of the image, and which of its pixels an object covers.
-
-    Attributes:
-        x: Left edge in pixels of the image.
-        y: Top edge in pixels of the image.
-        pixels: True where the object is, of shape (H, W).
-    """
-
-    x: int
-    y: int
-    pixels: np.ndarray
-
-    def whole(self, height: int, width: int) -> np.ndarray:
-        """Give the mask the size of the image.
-
-        Args:
-            height (int): Height of the image in pixels.
-            width (int): Width of the image in pixels.
-
-        Returns:
-            ndarray: True where the object is, of shape (height, width).
-        """
-        full = np.zeros((height, width), bool)
-        part = self.pixels[: height - self.y, : width - self.x]
-        full[self.y : self.y + part.shape[0], self.x : self.x + part.shape[1]] = part
-        return full
 
 
 class Detector:
@@ -73,6 +42,7 @@ class Detector:
         overlap (int, optional): How many pixels neighbouring tiles share. Defaults to None: a fifth of the tile.
 
     Raises:
+        ConfigError: It is no detector, or a setting cannot work.
         CheckpointError: The weights are not there, or belong to another model.
     """
 
@@ -85,19 +55,26 @@ class Detector:
         tile_size: int | None = None,
         overlap: int | None = None,
     ) -> None:
+        scope = cfg.get('default_scope')
+        if scope not in ('mmdet', 'mmrotate'):
+            raise ConfigError(f'expected the config of a detector of mmdet or mmrotate, this is one of {scope}')
         dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
         steps = [step for step in dataset.pipeline[1:] if not step.type.endswith(('LoadAnnotations', 'ConvertBoxType'))]
         self.pipeline = Compose([dict(type='mmdet.LoadImageFromNDArray'), *steps])
-        self.is_oriented = cfg.get('default_scope') == 'mmrotate'
+        self.is_oriented = scope == 'mmrotate'
         trained_on = next((max(step.scale) for step in steps if step.type.endswith('Resize')), None)
         self.tile_size = tile_size or (trained_on if self.is_oriented else None)
         self.overlap = self.tile_size // 5 if overlap is None and self.tile_size else overlap
         if self.tile_size and not 0 <= self.overlap < self.tile_size:
             raise ConfigError(f'tiles of {self.tile_size} pixels that overlap by {self.overlap}; expected less overlap')
-        self.nms_cfg = cfg.model.test_cfg.rcnn.nms
+        test_cfg = cfg.model.test_cfg
+        self.nms_cfg = (test_cfg.get('rcnn') or test_cfg).get('nms', dict(type='nms', iou_threshold=0.5))
         self.score_thr = score_thr
         self.model, self.dataset_meta = load_model(cfg, checkpoint)
-        self.model.to(device).eval()
+        try:
+            self.model.to(device).eval()
+        except (RuntimeError, AssertionError) as error:  # torch has no single error for it
+            raise ConfigError(f'device {device} cannot be used: {str(error).splitlines()[0]}') from error
 
     def windows(self, width: int, height: int) -> np.ndarray:
         """Say which tiles of an image the detector looks at.
@@ -195,7 +172,6 @@ def predict(args: Namespace) -> None:
     detector = Detector(cfg, args.checkpoint, device, args.score_thr, args.tile_size, args.overlap)
     visualizer = VISUALIZERS.build(cfg.visualizer)
     visualizer.dataset_meta = detector.dataset_meta
-
     out = Path(args.out)
     faults = []
     for path in tqdm(paths, 'images'):
@@ -205,8 +181,11 @@ def predict(args: Namespace) -> None:
             faults.append(f'{path}: {error}')
             continue
         found = detector(image)
-        write_json(out / f'{path.stem}.json', path, image.size, found, detector)
-        draw(out / f'{path.stem}.jpg', image, found, visualizer)
+        write_json(out / f'{path.stem}.json', path, image.size, found, detector.dataset_meta['classes'])
+        if detector.is_oriented:
+            draw_oriented(out / f'{path.stem}.jpg', image, found, detector.dataset_meta)
+        else:
+            draw_upright(out / f'{path.stem}.jpg', image, found, visualizer)
     print(f'{len(paths) - len(faults)} images: pictures and JSON files in {out}')
     if faults:
         raise DataError(f'{len(faults)} of {len(paths)} images cannot be read: {"; ".join(faults)}')
@@ -240,66 +219,3 @@ def find_images(sources: list[str]) -> list[Path]:
                 'with its own --out'
             )
     return list(first.values())
-
-
-def write_json(path: Path, image: Path, size: tuple[int, int], found: InstanceData, detector: Detector) -> None:
-    """Write what was found as JSON; the file appears when it is complete.
-
-    Args:
-        path (Path): The file to write.
-        image (Path): The image.
-        size (tuple[int, int]): Its width and height in pixels.
-        found (InstanceData): What was found in it.
-        detector (Detector): What found it.
-    """
-    width, height = size
-    places = _describe_oriented(found) if detector.is_oriented else _describe_upright(found, height, width)
-    objects = [
-        {'class': detector.dataset_meta['classes'][label], 'label': label, 'score': score, **place}
-        for label, score, place in zip(found.labels.tolist(), found.scores.tolist(), places)
-    ]
-    content = {'image': str(image), 'width': width, 'height': height, 'objects': objects}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f'.{path.name}.part')
-    draft.write_text(json.dumps(content, indent=1))
-    draft.replace(path)
-
-
-def _describe_oriented(found: InstanceData) -> list[dict[str, Any]]:
-    """Boxes as centre, size and angle, and as four corners."""
-    names = ('cx', 'cy', 'w', 'h', 'angle')
-    return [
-        {**dict(zip(names, box)), 'corners': quad}
-        for box, quad in zip(found.bboxes.tolist(), corners(found.bboxes).round(2).tolist())
-    ]
-
-
-def _describe_upright(found: InstanceData, height: int, width: int) -> list[dict[str, Any]]:
-    """Boxes by two corners, and masks in COCO's run lengths."""
-    places: list[dict[str, Any]] = [{'bbox': box} for box in found.bboxes.tolist()]
-    if 'masks' in found:
-        from pycocotools.mask import encode
-
-        for place, mask in zip(places, found.masks):
-            runs = encode(np.asfortranarray(mask.whole(height, width), dtype=np.uint8))
-            place['mask'] = {'size': runs['size'], 'counts': runs['counts'].decode()}
-    return places
-
-
-def draw(path: Path, image: Image.Image, found: InstanceData, visualizer: Visualizer) -> None:
-    """Draw what was found over the image.
-
-    Args:
-        path (Path): The picture to write.
-        image (Image): The image.
-        found (InstanceData): What was found in it.
-        visualizer (Visualizer): mmdet's or mmrotate's.
-    """
-    from mmdet.structures import DetDataSample
-
-    shown = InstanceData(bboxes=found.bboxes, scores=found.scores, labels=found.labels)
-    # masks of the whole of a large image would take gigabytes, so there the boxes have to do
-    if 'masks' in found and len(found) and found.masks[0].pixels.shape == (image.height, image.width):
-        shown.masks = np.stack([mask.pixels for mask in found.masks])
-    sample = DetDataSample(pred_instances=shown)
-    visualizer.add_datasample(path.stem, np.asarray(image), sample, draw_gt=False, pred_score_thr=0, out_file=str(path))

@@ -276,7 +276,8 @@ def _check_whole_images(cfg: Config) -> None:
         from ..datasets.dota_tiles import parse_tile_name
 
         for dataset in leaf_datasets(cfg.test_dataloader.dataset):
-            tile = next(iter(sorted(Path(dataset.data_root or '', dataset.data_prefix.img_path).iterdir())))
+            images = Path(dataset.get('data_root') or '', (dataset.get('data_prefix') or {}).get('img_path', ''))
+            tile = min(images.iterdir())
             parse_tile_name(tile.stem)
             if evaluator.type == 'WholeImageDOTAMetric':
                 label_folder(tile, evaluator.get('label_dir'))

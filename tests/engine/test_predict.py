@@ -10,7 +10,8 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from pycocotools.mask import decode
 
-from mmfasternet.engine.predict import Detector, Mask, find_images, load_model, write_json
+from mmfasternet.engine.outputs import write_json
+from mmfasternet.engine.predict import Detector, find_images, load_model
 from mmfasternet.errors import CheckpointError, ConfigError, DataError
 
 ORIENTED = 'configs/oriented_rcnn_fasternet_t0_mini_dota.py'
@@ -21,14 +22,14 @@ UPRIGHT = 'configs/mask_rcnn_fasternet_t0_mini_coco.py'
 def make_detector(checkout, tmp_path):
     """A detector with random weights, all of whose boxes pass."""
 
-    def make(config, **options):
+    def make(config, device='cpu', **options):
         cfg = Config.fromfile(checkout / config)
         cfg.model.test_cfg.rcnn.score_thr = 0.0
         init_default_scope(cfg.default_scope)
         checkpoint = tmp_path / 'random.pth'
         torch.manual_seed(0)
         torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), checkpoint)
-        return Detector(cfg, str(checkpoint), 'cpu', score_thr=0.0, **options)
+        return Detector(cfg, str(checkpoint), device, score_thr=0.0, **options)
 
     return make
 
@@ -55,17 +56,12 @@ def test_folders_without_images_and_two_of_a_name(tmp_path):
         find_images(folders)
 
 
-def test_a_mask_at_its_place():
-    whole = Mask(3, 1, np.ones((2, 4), bool)).whole(height=4, width=6)
-    # what reaches over the right edge is cut
-    assert np.argwhere(whole).tolist() == [[1, 3], [1, 4], [1, 5], [2, 3], [2, 4], [2, 5]]
-
-
 def test_which_tiles_are_looked_at(make_detector):
     oriented = make_detector(ORIENTED)
     # as large as in training, padded where the image is smaller, a fifth shared
     assert oriented.windows(300, 200).tolist() == [[0, 0, 384, 384]]
-    assert oriented.windows(600, 384).tolist() == [[0, 0, 384, 384], [216, 0, 600, 384]]
+    assert oriented.windows(690, 384).tolist() == [[0, 0, 384, 384], [306, 0, 690, 384]]
+    assert oriented.windows(694, 384)[:, 0].tolist() == [0, 308, 310]
     assert make_detector(ORIENTED, overlap=300).windows(600, 384)[:, 0].tolist() == [0, 84, 168, 216]
     assert make_detector(ORIENTED, tile_size=1024).windows(600, 384).tolist() == [[0, 0, 1024, 1024]]
     upright = make_detector(UPRIGHT)
@@ -86,7 +82,7 @@ def test_masks_of_tiles_lie_where_their_boxes_do(make_detector, tmp_path, mini_c
     found = detector(image)
     assert len(found) > 4
     assert len(found.masks) == len(found.bboxes) == len(found.scores)
-    write_json(tmp_path / 'new' / 'a.json', path, image.size, found, detector)
+    write_json(tmp_path / 'new' / 'a.json', path, image.size, found, detector.dataset_meta['classes'])
     content = json.loads((tmp_path / 'new' / 'a.json').read_text())
     assert (content['image'], content['width'], content['height']) == (str(path), *image.size)
     assert max(item['bbox'][2] for item in content['objects']) > 160
@@ -119,3 +115,11 @@ def test_weights_of_another_model(checkout, tmp_path):
     ) as caught:
         load_model(cfg, str(tmp_path / 'less.pth'))
     assert '\n' not in str(caught.value)
+
+
+def test_what_is_no_detector_and_a_device_that_is_not_there(make_detector, checkout):
+    with pytest.raises(ConfigError, match='device cuda:99 cannot be used'):
+        make_detector(UPRIGHT, device='cuda:99')
+    cfg = Config(dict(default_scope='mmpretrain'))
+    with pytest.raises(ConfigError, match='expected the config of a detector .* this is one of mmpretrain'):
+        Detector(cfg, 'a.pth', 'cpu', score_thr=0.3)

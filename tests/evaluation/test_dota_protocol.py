@@ -88,6 +88,14 @@ def test_long_axes(turn, first):
         assert math.sin(math.radians(angle[0]) - along) == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize('first', range(4))
+def test_angle_errors_across_the_end_of_the_range(first):
+    """A box of 0.02 against -0.02, whichever corner comes first."""
+    found = detections((0.9, np.roll(quad(50, 50, 40, 10, -0.02), first, axis=0)))
+    results = evaluate({'P1': found}, {'P1': objects(quad(50, 50, 40, 10, 0.02))}, ['ship'])
+    assert results['ship'].angle_errors == pytest.approx(math.degrees(0.04))
+
+
 FAR = quad(500, 500)
 TWO = (quad(0, 0), quad(100, 0))
 

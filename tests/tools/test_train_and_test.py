@@ -1,5 +1,6 @@
 """The project's own commands, run as a user runs them: real training, real files."""
 
+import json
 import os
 import pickle
 import re
@@ -10,10 +11,12 @@ import time
 from pathlib import Path
 
 import mmdet
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, make_timm, newest_metrics
 from PIL import Image, ImageDraw
+from pycocotools.mask import decode
 
 MINI = 'configs/mask_rcnn_fasternet_t0_mini_coco.py'
 MISSION = 'configs/mask_rcnn_fasternet_s_coco.py'
@@ -115,6 +118,38 @@ print('backbone', type(model.backbone).__name__)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert 'backbone FasterNet' in done.stdout
+
+
+def test_predict_finds_what_mmdet_finds(trained, tmp_path):
+    folder, _, _, checkpoint = trained
+    with Image.open(folder / 'data/mini_coco/val2017/000000000201.jpg') as photo:
+        # two decoders of JPEG differ by a level here and there
+        photo.save(tmp_path / 'photo.png')
+    script = """
+import json, sys
+from mmdet.apis import inference_detector, init_detector
+config, checkpoint, image = sys.argv[1:]
+found = inference_detector(init_detector(config, checkpoint, palette='none', device='cpu'), image).pred_instances
+sure = found[found.scores >= 0.1]
+masks = sure.masks.sum((1, 2)).tolist()
+print(json.dumps([sure.scores.tolist(), sure.labels.tolist(), sure.bboxes.tolist(), masks]))
+"""
+    command = [sys.executable, '-c', script, folder / MINI, checkpoint, tmp_path / 'photo.png']
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    scores, labels, boxes, masks = json.loads(done.stdout.splitlines()[-1])
+    command = [
+        sys.executable, 'tools/predict.py', MINI, checkpoint, tmp_path, '--out', tmp_path / 'found', '--score-thr', 0.1,
+    ]  # fmt: skip
+    done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    objects = json.loads((tmp_path / 'found/photo.json').read_text())['objects']
+    assert [item['score'] for item in objects] == pytest.approx(scores, abs=1e-5) and scores
+    assert [item['label'] for item in objects] == labels
+    assert [value for item in objects for value in item['bbox']] == pytest.approx(sum(boxes, []), abs=1e-2)
+    assert [decode(item['mask']).sum() for item in objects] == masks
+    with Image.open(tmp_path / 'found/photo.jpg') as picture, Image.open(tmp_path / 'photo.png') as photo:
+        assert picture.size == photo.size
+        assert np.abs(np.asarray(picture).astype(int) - np.asarray(photo)).max() > 100
 
 
 def test_the_missions_command(run_tool, checkout):

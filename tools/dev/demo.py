@@ -28,6 +28,8 @@ CONFIGS = {
     'dota': 'configs/oriented_rcnn_fasternet_t0_mini_dota.py',
 }
 RAW_DOTA = 'data/mini_dota_raw'
+#: More pixels than the longest object has, so that each is whole in a tile.
+OVERLAP = '160'
 PICTURES = 'pictures'
 TRAIN_LINE = re.compile(r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\].* loss: ([\d.]+)')
 TEST_LINE = re.compile(r'Epoch\(test\)\s+\[\s*(\d+)/(\d+)\]')
@@ -93,10 +95,10 @@ class Demo:
         steps = -(-images // self.settings.train_dataloader.batch_size) * self.settings.train_cfg.max_epochs
         return self.run('tools/train.py', self.config, '--resume', bar=tqdm(total=steps, desc='training', unit='step'))
 
-    def test(self, images: int) -> tuple[dict[str, float], Path]:
-        """Test on so many images, and return the metrics and the folder of pictures."""
+    def test(self, images: int, *options: str) -> tuple[dict[str, float], Path]:
+        """Test on so many images, and return the metrics and the folder of pictures, if the options ask for them."""
         bar = tqdm(total=images, desc='testing', unit='image')
-        self.run('tools/test.py', self.config, self.checkpoint, '--show-dir', PICTURES, bar=bar)
+        self.run('tools/test.py', self.config, self.checkpoint, *options, bar=bar)
         result = max((ROOT / self.work_dir).glob('*/*.json'), key=lambda path: path.stat().st_mtime)
         return json.loads(result.read_text()), result.parent / PICTURES
 
@@ -123,7 +125,7 @@ def demo_coco(demo: Demo) -> None:
         s: len(json.loads((annotations / f'instances_{s}2017.json').read_text())['images']) for s in ('train', 'val')
     }
     seconds = demo.train(images['train'])
-    metrics, pictures = demo.test(images['val'])
+    metrics, pictures = demo.test(images['val'], '--show-dir', PICTURES)
     table = Table('', 'AP', 'AP50', 'AP75', 'small', 'medium', 'large', title='Mask R-CNN, FasterNet-T0, mini COCO')
     for name, key in (('boxes', 'bbox'), ('masks', 'segm')):
         table.add_row(
@@ -136,16 +138,18 @@ def demo_coco(demo: Demo) -> None:
 def demo_dota(demo: Demo) -> None:
     """Draw mini DOTA, cut it into tiles, train and test oriented R-CNN, predict whole images, write a submission."""
     size = demo.settings.resize.scale[0]
-    tiles = ('--size', str(size), '--overlap', '160')
+    tiles = ('--size', str(size), '--overlap', OVERLAP)
+    splits = ('train', 'val', 'test')
     demo.run('tools/make_miniature.py', 'dota', RAW_DOTA)
-    demo.run('tools/split_dota.py', RAW_DOTA, demo.settings.data_root, *tiles, '--splits', 'train', 'val', 'test')
-    images = {s: len(list((ROOT / demo.settings.data_root / s / 'images').iterdir())) for s in ('train', 'val')}
+    demo.run('tools/split_dota.py', RAW_DOTA, demo.settings.data_root, *tiles, '--splits', *splits)
+    images = {split: len(list((ROOT / demo.settings.data_root / split / 'images').iterdir())) for split in splits}
     seconds = demo.train(images['train'])
     metrics, _ = demo.test(images['val'])
     submission = str(demo.work_dir / 'Task1.zip')
-    demo.run('tools/test.py', demo.config, demo.checkpoint, '--submission', submission, '--overwrite')
+    demo.test(images['test'], '--submission', submission, '--overwrite')
     pictures = ROOT / demo.work_dir / PICTURES
-    demo.run('tools/predict.py', demo.config, demo.checkpoint, f'{RAW_DOTA}/val/images', '--out', str(pictures))
+    whole = (f'{RAW_DOTA}/val/images', '--overlap', OVERLAP, '--out', str(pictures.relative_to(ROOT)))
+    demo.run('tools/predict.py', demo.config, demo.checkpoint, *whole)
 
     table = Table('', 'AP50', title='Oriented R-CNN, FasterNet-T0, mini DOTA')
     table.add_row('tiles', f'{metrics["dota/AP50"]:.3f}')
@@ -153,6 +157,7 @@ def demo_dota(demo: Demo) -> None:
     table.caption = f'boxes of long objects are turned by {metrics["dota_whole/angle_error"]:.1f}° on average'
     sheet = make_sheet(pictures, columns=2, cell=(800, 800))
     report(demo, seconds, table, str(sheet.relative_to(ROOT)), pictures)
+    tqdm.write(f'submission: {submission}')
 
 
 def report(demo: Demo, seconds: float, table: Table, sheet: str, pictures: Path) -> None:

@@ -1,0 +1,164 @@
+"""What a detector found, written down and drawn."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from mmengine.structures import InstanceData
+from mmengine.visualization import Visualizer
+from PIL import Image, ImageDraw, ImageFont
+
+from ..evaluation.dota_merged import corners
+
+#: Height in pixels of the letters of a legend.
+LETTERS = 15
+
+
+class Mask(NamedTuple):
+    """A part of the image, and which of its pixels an object covers.
+
+    Attributes:
+        x: Left edge in pixels of the image.
+        y: Top edge in pixels of the image.
+        pixels: True where the object is, of shape (H, W).
+    """
+
+    x: int
+    y: int
+    pixels: np.ndarray
+
+    def whole(self, height: int, width: int) -> np.ndarray:
+        """Give the mask the size of the image.
+
+        Args:
+            height (int): Height of the image in pixels.
+            width (int): Width of the image in pixels.
+
+        Returns:
+            ndarray: True where the object is, of shape (height, width).
+        """
+        full = np.zeros((height, width), bool)
+        part = self.pixels[: height - self.y, : width - self.x]
+        full[self.y : self.y + part.shape[0], self.x : self.x + part.shape[1]] = part
+        return full
+
+
+def write_json(path: Path, image: Path, size: tuple[int, int], found: InstanceData, classes: Sequence[str]) -> None:
+    """Write what was found as JSON, a line an object.
+
+    Args:
+        path (Path): The file to write.
+        image (Path): The image.
+        size (tuple[int, int]): Its width and height in pixels.
+        found (InstanceData): What was found in it: ``bboxes`` of shape (N, 4) or (N, 5), ``scores``, ``labels`` and, if
+            the model has them, ``masks``.
+        classes (Sequence[str]): Names of the classes in the order of the labels.
+    """
+    width, height = size
+    places = _oriented_places(found) if found.bboxes.size(1) == 5 else _upright_places(found, width, height)
+    objects = [
+        {'class': classes[label], 'label': label, 'score': score, **place}
+        for label, score, place in zip(found.labels.tolist(), found.scores.tolist(), places)
+    ]
+    head = json.dumps({'image': str(image), 'width': width, 'height': height})[:-1]
+    lines = ',\n'.join(map(json.dumps, objects))
+    with _whole_file(path) as draft:
+        draft.write_text(f'{head}, "objects": [\n{lines}\n]}}\n')
+
+
+def _oriented_places(found: InstanceData) -> list[dict[str, Any]]:
+    """Boxes as centre, size and angle, and as four corners."""
+    names = ('cx', 'cy', 'w', 'h', 'angle')
+    return [
+        {**dict(zip(names, box)), 'corners': quad}
+        for box, quad in zip(found.bboxes.tolist(), corners(found.bboxes).round(2).tolist())
+    ]
+
+
+def _upright_places(found: InstanceData, width: int, height: int) -> list[dict[str, Any]]:
+    """Boxes by two corners, and masks in COCO's run lengths."""
+    places: list[dict[str, Any]] = [{'bbox': box} for box in found.bboxes.tolist()]
+    if 'masks' in found:
+        from pycocotools.mask import encode
+
+        for place, mask in zip(places, found.masks):
+            runs = encode(np.asfortranarray(mask.whole(height, width), dtype=np.uint8))
+            place['mask'] = {'size': runs['size'], 'counts': runs['counts'].decode()}
+    return places
+
+
+def draw_oriented(path: Path, image: Image.Image, found: InstanceData, dataset_meta: dict[str, Any]) -> None:
+    """Draw oriented boxes in the colours of their classes, with a legend below.
+
+    Aerial images show hundreds of objects: a name beside each, as mmrotate's visualizer writes it, would hide them.
+
+    Args:
+        path (Path): The picture to write.
+        image (Image): The image, RGB.
+        found (InstanceData): What was found in it.
+        dataset_meta (dict): The ``classes`` and their ``palette``.
+    """
+    counts = Counter(found.labels.tolist())
+    font = ImageFont.load_default(LETTERS)
+    entries = []
+    x, y = LETTERS // 2, image.height + LETTERS // 2
+    for label, count in sorted(counts.items()):
+        text = f'{dataset_meta["classes"][label]} {count}'
+        length = round(font.getlength(text)) + 3 * LETTERS
+        if x + length > image.width and entries:
+            x, y = LETTERS // 2, y + 2 * LETTERS
+        entries.append((x, y, text, tuple(dataset_meta['palette'][label])))
+        x += length
+    picture = Image.new('RGB', (image.width, y + 2 * LETTERS if entries else image.height), 'white')
+    picture.paste(image)
+    pen = ImageDraw.Draw(picture)
+    for quad, label in zip(corners(found.bboxes), found.labels.tolist()):
+        closed = [tuple(point) for point in quad[[0, 1, 2, 3, 0]].tolist()]
+        pen.line(closed, fill=tuple(dataset_meta['palette'][label]), width=2)
+    pen.rectangle((0, image.height, *picture.size), fill='white')
+    for x, y, text, colour in entries:
+        pen.rectangle((x, y, x + LETTERS, y + LETTERS), fill=colour, outline='black')
+        pen.text((x + 1.5 * LETTERS, y), text, fill='black', font=font)
+    with _whole_file(path) as draft:
+        # colour as sharp as brightness, for thin lines
+        picture.save(draft, 'JPEG', quality=90, subsampling=0)
+
+
+def draw_upright(path: Path, image: Image.Image, found: InstanceData, visualizer: Visualizer) -> None:
+    """Draw boxes, masks and names as mmdet does.
+
+    Args:
+        path (Path): The picture to write.
+        image (Image): The image, RGB.
+        found (InstanceData): What was found in it.
+        visualizer (Visualizer): mmdet's.
+    """
+    from mmdet.structures import DetDataSample
+
+    shown = InstanceData(bboxes=found.bboxes, scores=found.scores, labels=found.labels)
+    # masks of the whole of a large image would take gigabytes, so there the boxes have to do
+    if 'masks' in found and len(found) and found.masks[0].pixels.shape == (image.height, image.width):
+        shown.masks = np.stack([mask.pixels for mask in found.masks])
+    sample = DetDataSample(pred_instances=shown)
+    with _whole_file(path) as draft:
+        visualizer.add_datasample(
+            path.stem, np.asarray(image), sample, draw_gt=False, pred_score_thr=0, out_file=str(draft)
+        )
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[Path]:
+    """Give a file to write beside the wanted one, whose place it takes at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f'.part-{path.name}')
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
