@@ -32,7 +32,7 @@ def mini_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mini_dota(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The drawn DOTA in its raw layout, made once."""
     out = tmp_path_factory.mktemp('data') / 'dota'
-    make_dota(out)
+    assert make_dota(out)['made']
     return out
 
 

@@ -146,8 +146,11 @@ def load_model(cfg: Config, checkpoint: str) -> tuple[nn.Module, dict[str, Any]]
     try:
         content = load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
     except RuntimeError as error:
-        reason = ' '.join(str(error).split())
-        raise CheckpointError(f'checkpoint: {checkpoint} does not fit the model of the config: {reason}') from error
+        _, first, *others = filter(str.strip, str(error).splitlines())
+        more = f', and {len(others)} more like it' if others else ''
+        raise CheckpointError(
+            f'checkpoint: {checkpoint} does not fit the model of the config: {first.strip()}{more}'
+        ) from error
     dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
     meta = {**dataset_class(dataset, 'test_dataloader').METAINFO, **(dataset.get('metainfo') or {})}
     return model, {**meta, **content.get('meta', {}).get('dataset_meta', {})}
@@ -170,7 +173,8 @@ def predict(args: Namespace) -> None:
     cfg = read_config(args.config)
     device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     detector = Detector(cfg, args.checkpoint, device, args.score_thr, args.tile_size, args.overlap)
-    visualizer = VISUALIZERS.build(cfg.visualizer)
+    # without a backend: the pictures go where we say
+    visualizer = VISUALIZERS.build(dict(cfg.visualizer, vis_backends=None))
     visualizer.dataset_meta = detector.dataset_meta
     out = Path(args.out)
     faults = []

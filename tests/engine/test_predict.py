@@ -115,6 +115,10 @@ def test_weights_of_another_model(checkout, tmp_path):
     ) as caught:
         load_model(cfg, str(tmp_path / 'less.pth'))
     assert '\n' not in str(caught.value)
+    del state['roi_head.mask_head.upsample.weight'], state['rpn_head.rpn_cls.bias']
+    torch.save(state, tmp_path / 'less.pth')
+    with pytest.raises(CheckpointError, match='of the config: .{20,300}$'):
+        load_model(cfg, str(tmp_path / 'less.pth'))
 
 
 def test_what_is_no_detector_and_a_device_that_is_not_there(make_detector, checkout):

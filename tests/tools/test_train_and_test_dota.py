@@ -181,3 +181,23 @@ print(json.dumps(sorted(zip(sure.scores.tolist(), sure.labels.tolist(), sure.bbo
     for (score, label, box), (their_score, their_label, their_box) in zip(ours, theirs):
         assert (score, label) == (pytest.approx(their_score, abs=1e-5), their_label)
         assert box == pytest.approx(their_box, abs=1e-2)
+
+
+def test_the_missions_commands(trained):
+    """The recipe's config unchanged but for its weights, on tiles cut as the README says."""
+    folder, _ = trained
+    config = 'configs/oriented_rcnn_fasternet_t0_dota.py'
+    run(folder, 'tools/split_dota.py', 'data/mini_dota_raw', 'data/split_ss_dota')
+    assert {path.name for path in (folder / 'data/split_ss_dota').iterdir()} == {'trainval', 'val', 'test'}
+    log = run(
+        folder, 'tools/train.py', config, '--cfg-options', 'model.backbone.init_cfg=None',
+        'train_dataloader.dataset.indices=4', 'val_dataloader.dataset.indices=1', 'train_cfg.max_epochs=1',
+        'default_hooks.logger.interval=1',
+    )  # fmt: skip
+    losses = [float(loss) for loss in re.findall(r'Epoch\(train\).* loss: ([\d.]+)', log)]
+    assert len(losses) == 2 and np.isfinite(losses).all()
+    work_dir = f'work_dirs/{Path(config).stem}'
+    run(
+        folder, 'tools/test.py', config, f'{work_dir}/epoch_1.pth', '--cfg-options', 'test_dataloader.dataset.indices=2'
+    )
+    assert newest_metrics(folder / work_dir).keys() >= {'dota/AP50', 'dota_whole/AP50'}

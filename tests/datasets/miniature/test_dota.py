@@ -48,13 +48,6 @@ LARGE = ('ground-track-field', 'soccer-ball-field', 'roundabout', 'baseball-diam
 SLENDER = ('bridge', 'small-vehicle', 'large-vehicle', 'ship', 'harbor')
 
 
-@pytest.fixture(scope='module')
-def mini_dota(tmp_path_factory):
-    out = tmp_path_factory.mktemp('data') / 'dota'
-    assert make_dota(out)['made']
-    return out
-
-
 @pytest.fixture(scope='module', params=['train', 'val'])
 def split(request):
     return request.param
