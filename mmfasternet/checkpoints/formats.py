@@ -110,6 +110,28 @@ def fit_backbone(source: Mapping[str, Any], own: Mapping[str, Tensor], where: st
     return BackboneFit(source_format, tensors, loaded, left_out, fresh)
 
 
+def fit_classifier(source: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Name the tensors of a bare classifier's file as an ``ImageClassifier`` of FasterNet and its head does.
+
+    Args:
+        source (dict): A state dict, in the authors' names or timm's, or one that is an ``ImageClassifier``'s already.
+
+    Returns:
+        dict[str, Tensor]: The tensors under ``backbone.`` and ``head.``.
+
+    Raises:
+        CheckpointError: If it holds no FasterNet.
+    """
+    if any(key.startswith('backbone.') for key in source):
+        return dict(source)
+    state_dict = _unwrap(source)
+    prefix = _find_prefix(state_dict, '')
+    inside = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
+    _, rename = _recognise(inside)
+    renamed = {rename(key): value for key, value in inside.items()}
+    return {('head.' if _CLASSIFIER.match(key) else 'backbone.') + key: value for key, value in renamed.items()}
+
+
 def _unwrap(source: Mapping[str, Any]) -> dict[str, Tensor]:
     """Find the state dict in a checkpoint and keep its tensors."""
     for nest in _NESTS:

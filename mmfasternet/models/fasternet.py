@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoints import fit_backbone
+from ..checkpoints import fit_backbone, fit_classifier
 from ..errors import ConfigError
 from .partial_conv import PartialConv3x3
 
@@ -391,6 +391,11 @@ class FasterNet(BaseModule):
     def _freeze(self) -> None:
         for module in self._frozen_modules():
             module.eval().requires_grad_(False)
+
+    def _checkpoint_filter(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """What mmpretrain's ``ImageClassifier`` calls before it loads: the authors' and timm's files load whole."""
+        inside = {key.removeprefix(prefix): state_dict.pop(key) for key in list(state_dict) if key.startswith(prefix)}
+        state_dict.update({prefix + key: value for key, value in fit_classifier(inside).items()})
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict, *args: Any, **kwargs: Any
