@@ -4,7 +4,7 @@
 _base_ = './oriented_rcnn_fasternet_t0_dota.py'
 
 data_root = 'data/mini_dota/'
-max_epochs = 8
+max_epochs = 9
 channels = 64
 norm_cfg = dict(type='BN')
 
