@@ -116,7 +116,13 @@ def test_ctrl_c_stops_it_in_a_line(tmp_path, option, first):
     raw, out = draw(tmp_path / 'raw', 'val', 8, side=1500), tmp_path / 'out'
     command = [sys.executable, TOOL, raw, out, '--workers', '2', *option]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # a shell's background jobs, such as this test run may be, inherit that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     records = out / 'val/.progress/records'
     deadline = time.monotonic() + 120
