@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from mmengine.visualization import Visualizer
 from PIL import Image, ImageDraw, ImageFont
 
 from ..evaluation.dota_merged import corners
+from ..files import whole_file
 
 #: Height in pixels of the letters of a legend.
 LETTERS = 15
@@ -68,7 +68,7 @@ def write_json(path: Path, image: Path, size: tuple[int, int], found: InstanceDa
     ]
     head = json.dumps({'image': str(image), 'width': width, 'height': height})[:-1]
     lines = ',\n'.join(map(json.dumps, objects))
-    with _whole_file(path) as draft:
+    with whole_file(path) as draft:
         draft.write_text(f'{head}, "objects": [\n{lines}\n]}}\n')
 
 
@@ -125,7 +125,7 @@ def draw_oriented(path: Path, image: Image.Image, found: InstanceData, dataset_m
     for x, y, text, colour in entries:
         pen.rectangle((x, y, x + LETTERS, y + LETTERS), fill=colour, outline='black')
         pen.text((x + 1.5 * LETTERS, y), text, fill='black', font=font)
-    with _whole_file(path) as draft:
+    with whole_file(path) as draft:
         # colour as sharp as brightness, for thin lines
         picture.save(draft, 'JPEG', quality=90, subsampling=0)
 
@@ -146,19 +146,7 @@ def draw_upright(path: Path, image: Image.Image, found: InstanceData, visualizer
     if 'masks' in found and len(found) and found.masks[0].pixels.shape == (image.height, image.width):
         shown.masks = np.stack([mask.pixels for mask in found.masks])
     sample = DetDataSample(pred_instances=shown)
-    with _whole_file(path) as draft:
+    with whole_file(path) as draft:
         visualizer.add_datasample(
             path.stem, np.asarray(image), sample, draw_gt=False, pred_score_thr=0, out_file=str(draft)
         )
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[Path]:
-    """Give a file to write beside the wanted one, whose place it takes at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f'.part-{path.name}')
-    try:
-        yield draft
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from mmengine.registry import METRICS
 from mmengine.structures import InstanceData
 
 from ..errors import DataError
+from ..files import whole_file
 from .dota_merged import _MergedDOTA, corners
 
 #: Fields of a line: the image, the score, and four corners.
@@ -73,20 +74,14 @@ def write_submission(out: Path, detections: Iterable[tuple[str, InstanceData]], 
             # 9 digits tell any two scores of 32 bits apart
             place = ' '.join(f'{value:.2f}' for value in quad.ravel())
             lines[classes[label]].append(f'{image} {score:.9g} {place}\n')
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f'.{out.name}.part')
-    try:
+    with whole_file(out) as draft:
         with zipfile.ZipFile(draft, 'w', zipfile.ZIP_DEFLATED) as archive:
             for name in classes:
-                archive.writestr(
-                    zipfile.ZipInfo(f'Task1_{name}.txt', _EPOCH), ''.join(lines[name]), zipfile.ZIP_DEFLATED
-                )
+                entry = zipfile.ZipInfo(f'Task1_{name}.txt', _EPOCH)
+                archive.writestr(entry, ''.join(lines[name]), zipfile.ZIP_DEFLATED)
         counts = check_submission(draft, classes, images)
         if counts != {name: len(lines[name]) for name in classes}:
             raise DataError(f'{out}: what was read back differs from what was written; is the disk full?')
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
     return sum(counts.values())
 
 
