@@ -5,7 +5,8 @@ Importing the package registers all its parts in MMEngine's root registry.
 
 from pathlib import Path
 
-from .evaluation import DOTASubmission, WholeImageDOTAMetric
+from .datasets.imagenet_robustness import ImageNetC, ImageNetR
+from .evaluation import CorruptionError, DOTASubmission, SubsetAccuracy, WholeImageDOTAMetric
 from .models import FasterNet, FasterNetClsHead
 
 __version__ = '0.1.0'
@@ -15,4 +16,15 @@ _installed = _PACKAGE / '.mim' / 'configs'
 #: Folder of the config files: inside the package when installed from a wheel, beside it in a checkout.
 CONFIG_DIR = _installed if _installed.is_dir() else _PACKAGE.parent / 'configs'
 
-__all__ = ['CONFIG_DIR', 'DOTASubmission', 'FasterNet', 'FasterNetClsHead', 'WholeImageDOTAMetric', '__version__']
+__all__ = [
+    'CONFIG_DIR',
+    'CorruptionError',
+    'DOTASubmission',
+    'FasterNet',
+    'FasterNetClsHead',
+    'ImageNetC',
+    'ImageNetR',
+    'SubsetAccuracy',
+    'WholeImageDOTAMetric',
+    '__version__',
+]

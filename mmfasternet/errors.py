@@ -5,7 +5,7 @@ the program.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 EXIT_CODE = 2
@@ -29,6 +29,20 @@ class DataError(MMFasterNetError, ValueError):
 
 class DependencyError(MMFasterNetError, ImportError):
     """A library that this part of the package needs is not installed."""
+
+
+def first_few(names: Sequence[str], count: int = 3) -> str:
+    """Name the first of many in a message, and say how many more there are.
+
+    Args:
+        names (Sequence[str]): All of them.
+        count (int): How many to name. Defaults to 3.
+
+    Returns:
+        str: Such as ``a, b, c and 7 more``.
+    """
+    more = len(names) - count
+    return ', '.join(names[:count]) + (f' and {more} more' if more > 0 else '')
 
 
 def run_tool(main: Callable[[], int | None]) -> NoReturn:

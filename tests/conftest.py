@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from mmfasternet.datasets.miniature import make_coco, make_dota
@@ -63,6 +65,16 @@ def run_tool(checkout: Path) -> Callable[..., subprocess.CompletedProcess]:
         )
 
     return run
+
+
+@pytest.fixture
+def log_lines(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
+    """What the package logs."""
+    logger = MMLogger.get_instance('mmengine')
+    logger.addHandler(caplog.handler)
+    caplog.set_level(logging.INFO)
+    yield lambda: [record.getMessage() for record in caplog.records if record.getMessage().startswith('FasterNet')]
+    logger.removeHandler(caplog.handler)
 
 
 def newest_metrics(work_dir: Path) -> dict[str, float]:

@@ -143,3 +143,22 @@ def test_imagenet_is_the_papers_recipe(arch):
     activation = dict(t0='GELU', t1='GELU').get(arch, 'ReLU')
     activations = model.head.avgpool_pre_head[2], model.backbone.stages[0].blocks[0].mlp[2]
     assert {type(module).__name__ for module in activations} == {activation}
+
+
+@pytest.mark.parametrize('arch', IMAGENET)
+def test_robustness_is_tested_with_the_imagenet_config(arch):
+    plain = load(ROOT / f'configs/fasternet_{arch}_imagenet.py')
+    for name, dataset, metric in (('c', 'ImageNetC', 'CorruptionError'), ('r', 'ImageNetR', 'SubsetAccuracy')):
+        cfg = load(ROOT / f'configs/fasternet_{arch}_imagenet_{name}.py')
+        assert cfg.model == plain.model and cfg.val_dataloader == plain.val_dataloader
+        found = cfg.test_dataloader.dataset
+        assert (found.type, found.data_root) == (dataset, f'data/imagenet-{name}')
+        assert 'metainfo' not in found and cfg.test_evaluator == dict(type=metric)
+        assert cfg.test_dataloader.sampler.shuffle is False
+        pipeline = [step.type for step in found.pipeline]
+        if name == 'c':
+            # the published images are cropped already; resizing them anew would change them
+            assert pipeline == ['LoadImageFromFile', 'CenterCrop', 'PackInputs']
+            assert found.pipeline[1].crop_size == 224
+        else:
+            assert found.pipeline == plain.test_dataloader.dataset.pipeline

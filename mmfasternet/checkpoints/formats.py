@@ -78,7 +78,7 @@ def fit_backbone(source: Mapping[str, Any], own: Mapping[str, Tensor], where: st
     prefix = _find_prefix(state_dict, where)
     inside = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
     left_out = [key for key in state_dict if not key.startswith(prefix)]
-    source_format, rename = _recognise(inside)
+    source_format, rename = _recognise(inside, left_out)
     names_in_file = {rename(key): prefix + key for key in inside}
     renamed = {rename(key): value for key, value in inside.items()}
 
@@ -127,7 +127,7 @@ def fit_classifier(source: Mapping[str, Any]) -> dict[str, Tensor]:
     state_dict = _unwrap(source)
     prefix = _find_prefix(state_dict, '')
     inside = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
-    _, rename = _recognise(inside)
+    _, rename = _recognise(inside, [])
     renamed = {rename(key): value for key, value in inside.items()}
     return {('head.' if _CLASSIFIER.match(key) else 'backbone.') + key: value for key, value in renamed.items()}
 
@@ -153,15 +153,17 @@ def _find_prefix(state_dict: Mapping[str, Tensor], where: str) -> str:
     return min(prefixes, key=len)
 
 
-def _recognise(state_dict: Mapping[str, Tensor]) -> tuple[str, Callable[[str], str]]:
-    """Tell the format of a bare FasterNet state dict, and how its names become ours."""
+def _recognise(state_dict: Mapping[str, Tensor], beside: Iterable[str]) -> tuple[str, Callable[[str], str]]:
+    """Tell the format of a FasterNet state dict by its names and those beside it, and how its names become ours."""
     if any('.downsample.' in key or key.startswith('conv_head.') for key in state_dict):
         return 'timm state dict', _from_timm
     if any(_OUTPUT_NORM.match(key) for key in state_dict):
         return "detector's checkpoint", str
     if any(_CLASSIFIER.match(key) for key in state_dict):
         return 'released ImageNet file', str
-    return 'FasterNet state dict without a head', str
+    if any(key.startswith('head.') for key in beside):
+        return "classifier's checkpoint", str
+    return 'FasterNet state dict', str
 
 
 def _from_timm(key: str) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import METRICS, RUNNERS, init_default_scope
 from mmengine.runner import Runner
 
-from ..errors import ConfigError, DependencyError
+from ..errors import ConfigError, DataError, DependencyError
+from ..evaluation import CorruptionError
 from .preflight import check, leaf_datasets, test_metrics
 
 
@@ -41,7 +45,8 @@ def train(args: Namespace) -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     _set_dataloader_defaults(cfg, 'train_dataloader', 'val_dataloader')
     check(cfg, 'train')
-    _build_runner(cfg).train()
+    with _unreadable_image_named():
+        _build_runner(cfg).train()
 
 
 def test(args: Namespace) -> dict[str, float]:
@@ -74,7 +79,11 @@ def test(args: Namespace) -> dict[str, float]:
     if args.out:
         dump = 'mmdet.DumpDetResults' if _scope(cfg) == 'mmdet' else 'DumpResults'
         runner.test_evaluator.metrics.append(METRICS.build(dict(type=dump, out_file_path=args.out)))
-    return runner.test()
+    for metric in runner.test_evaluator.metrics:
+        if isinstance(metric, CorruptionError):
+            metric.out_dir = metric.out_dir or runner.log_dir
+    with _unreadable_image_named():
+        return runner.test()
 
 
 def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
@@ -206,6 +215,20 @@ def _set_submission(cfg: Config, args: Namespace) -> None:
 def _confirm(question: str) -> bool:
     """Ask who sits at the terminal, if anybody does."""
     return sys.stdin.isatty() and input(f'{question} [y/N] ').strip().lower() in ('y', 'yes')
+
+
+@contextmanager
+def _unreadable_image_named() -> Iterator[None]:
+    """Tell in one line what mmcv finds out in a worker process, many steps after the start."""
+    try:
+        yield
+    except AssertionError as error:
+        match = re.search('failed to load image: (.+)', str(error))
+        if not match:
+            raise
+        raise DataError(
+            f'{match[1]} cannot be decoded; fetch it again, or take it and its labels out of the data set'
+        ) from None
 
 
 def _set_dataloader_defaults(cfg: Config, *names: str) -> None:

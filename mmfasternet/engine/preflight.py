@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -13,16 +13,23 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from ..errors import CheckpointError, ConfigError, DataError
+from ..datasets.class_folders import IMAGENET_WNIDS, check_label_file, list_class_folders
+from ..errors import CheckpointError, ConfigError, DataError, first_few
 from ..evaluation.dota_merged import label_folder
 from ..models import FasterNet
 
-_SHOWN = 3
 _HINT_TILES = 'cut the images of DOTA into tiles: `python tools/split_dota.py --help`'
+_HINT_IMAGENET = (
+    '; expected a folder for each class in it, named by its WordNet id such as n01440764; '
+    '`python tools/make_miniature.py imagenet` draws a small one for the mini configs'
+)
 _HINTS = {
     'CocoDataset': '. data/coco has COCO 2017 in its own layout: annotations/, train2017/, val2017/; '
     '`python tools/make_miniature.py coco data/coco` draws a small one',
     'DOTADataset': f'; {_HINT_TILES}',
+    'ImageNet': _HINT_IMAGENET,
+    'ImageNetR': _HINT_IMAGENET,
+    'ImageNetC': '; extract all archives of ImageNet-C there, so that it has corruption/severity/wnid/*.JPEG',
 }
 
 
@@ -79,7 +86,7 @@ def check_checkpoint(source: str | None, setting: str) -> None:
     if not urlparse(source).scheme and not Path(source).is_file():
         folder = Path(source).parent
         there = sorted(path.name for path in folder.glob('*.pth')) if folder.is_dir() else []
-        found = f'{folder} has {_first(there)}' if there else f'there is no .pth file in {folder.absolute()}'
+        found = f'{folder} has {first_few(there)}' if there else f'there is no .pth file in {folder.absolute()}'
         raise CheckpointError(f'{setting}: {source} does not exist; {found}')
 
 
@@ -141,6 +148,8 @@ def check_dataset(dataset: dict[str, Any], setting: str) -> None:
     elif 'DOTADataset' in bases:
         images = root / prefix.get('img_path', '')
         _check_tiles(images, annotations if dataset.get('ann_file') else None, classes, setting)
+    elif 'CustomDataset' in bases and dataset.get('with_label', True):
+        _check_class_folders(dataset, root, classes, setting)
 
 
 def dataset_class(dataset: dict[str, Any], setting: str) -> type:
@@ -213,8 +222,8 @@ def _check_classes(classes: list[str], content: dict[str, list], path: Path, set
     unknown = [name for name in classes if name not in categories]
     if unknown:
         raise DataError(
-            f'{setting}: unknown class {_first(unknown)} in metainfo.classes; '
-            f'{path} has the categories {_first(categories, 10)}. '
+            f'{setting}: unknown class {first_few(unknown)} in metainfo.classes; '
+            f'{path} has the categories {first_few(categories, 10)}. '
             'Name the classes as the file does'
         )
 
@@ -234,7 +243,7 @@ def _check_images(folder: Path, content: dict[str, list], path: Path, setting: s
     if missing:
         raise DataError(
             f'{setting}: {len(missing)} of {len(content["images"])} images that {path} names are not in {folder}: '
-            f'{_first(missing)}. Fetch them again, or take them out of the file'
+            f'{first_few(missing)}. Fetch them again, or take them out of the file'
         )
 
 
@@ -254,7 +263,7 @@ def _check_tiles(images: Path, annotations: Path | None, classes: list[str], set
     if missing:
         raise DataError(
             f'{setting}: {len(missing)} of the {len(texts)} label files in {annotations} have no tile in {images}: '
-            f'{_first(missing)}; {_HINT_TILES}'
+            f'{first_few(missing)}; {_HINT_TILES}'
         )
     for text in texts:
         for number, line in enumerate(text.read_text().splitlines(), 1):
@@ -266,6 +275,23 @@ def _check_tiles(images: Path, annotations: Path | None, classes: list[str], set
                     f'{setting}: {text}:{number}: {fields[8]!r} is not among the {len(classes)} classes of the config. '
                     'Take the config for this version of DOTA, or name the classes in metainfo'
                 )
+
+
+def _check_class_folders(dataset: dict[str, Any], root: Path, classes: Sequence[str], setting: str) -> None:
+    """Every class needs images, and labels must be those of the folders: mmpretrain numbers what it finds."""
+    split = dataset.get('split', '')
+    prefix = dataset.get('data_prefix') or split
+    images = root / (prefix if isinstance(prefix, str) else prefix.get('img_path', ''))
+    if 'split' in dataset and len(classes) == len(IMAGENET_WNIDS):
+        classes = IMAGENET_WNIDS  # mmpretrain's ImageNet has names such as 'tench', in this order
+    label_file = root / (dataset.get('ann_file') or f'meta/{split}.txt')
+    try:
+        if label_file.is_file():
+            check_label_file(label_file, images, classes)
+        else:
+            list_class_folders(images, classes)
+    except DataError as error:
+        raise DataError(f'{setting}: {error}') from None
 
 
 def _check_whole_images(cfg: Config) -> None:
@@ -289,8 +315,3 @@ def _dicts(node: Any) -> Iterator[dict[str, Any]]:
         yield node
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
         yield from _dicts(child)
-
-
-def _first(names: list[str], count: int = _SHOWN) -> str:
-    more = len(names) - count
-    return ', '.join(names[:count]) + (f' and {more} more' if more > 0 else '')

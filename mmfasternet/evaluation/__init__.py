@@ -1,6 +1,8 @@
-"""Metrics that OpenMMLab lacks: DOTA's on whole images, and its submission."""
+"""Metrics that OpenMMLab lacks: DOTA's on whole images and its submission, ImageNet-C's and ImageNet-R's."""
 
+from .corruption_error import CorruptionError
 from .dota_merged import WholeImageDOTAMetric
 from .dota_submission import DOTASubmission
+from .subset_accuracy import SubsetAccuracy
 
-__all__ = ['DOTASubmission', 'WholeImageDOTAMetric']
+__all__ = ['CorruptionError', 'DOTASubmission', 'SubsetAccuracy', 'WholeImageDOTAMetric']

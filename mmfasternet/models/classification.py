@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -119,7 +120,11 @@ class FasterNetClsHead(BaseModule):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         # MMEngine's loaders are not strict: without this a classifier of other classes would start anew in silence
         found = state_dict.get(f'{prefix}head.weight')
-        if found is not None and len(found) != self.num_classes:
+        if found is None:
+            print_log('FasterNetClsHead: starts fresh, the file has no classifier', logger='current')
+        elif len(found) == self.num_classes:
+            print_log(f'FasterNetClsHead: loaded a classifier of {len(found)} classes', logger='current')
+        else:
             raise CheckpointError(
                 f'the classifier in the file has {len(found)} classes, the head of this model {self.num_classes}. To '
                 "start from the file's backbone alone, name the file in the backbone's `init_cfg`, not in `load_from`"

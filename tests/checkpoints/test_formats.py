@@ -1,9 +1,6 @@
-import logging
-
 import pytest
 import torch
 from conftest import as_released, make_timm, randomize_
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from mmengine.runner import load_checkpoint
 
@@ -12,16 +9,6 @@ from mmfasternet.errors import CheckpointError
 from mmfasternet.models import FasterNet
 
 HEADS = {'timm': '(conv_head, classifier)', 'released': '(avgpool_pre_head.1, head)'}
-
-
-@pytest.fixture
-def log_lines(caplog):
-    """What the package logs."""
-    logger = MMLogger.get_instance('mmengine')
-    logger.addHandler(caplog.handler)
-    caplog.set_level(logging.INFO)
-    yield lambda: [record.getMessage() for record in caplog.records if record.getMessage().startswith('FasterNet')]
-    logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture(scope='module')

@@ -24,7 +24,8 @@ def configured(tmp_path, monkeypatch):
     """Run train or test with some options up to the runner, and return the config that it gets."""
     monkeypatch.setattr(launch, 'check', lambda cfg, mode: None)
     configs = []
-    runner = argparse.Namespace(train=lambda: None, test=lambda: {})
+    evaluator = argparse.Namespace(metrics=[])
+    runner = argparse.Namespace(train=lambda: None, test=lambda: {}, test_evaluator=evaluator)
     monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: configs.append(cfg) or runner)
 
     def run(mode, text=TEXT, **options):

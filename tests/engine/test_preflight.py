@@ -4,8 +4,10 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from PIL import Image
 
 from mmfasternet.engine import check
 from mmfasternet.engine.preflight import check_checkpoint, fetch_checkpoint
@@ -287,3 +289,79 @@ def test_faults_of_tiles_are_one_clear_line(tiles, damage, message):
     with pytest.raises(DataError, match=message) as caught:
         check(make_dota_cfg(tiles), 'test')
     assert '\n' not in str(caught.value)
+
+
+@pytest.fixture
+def imagenet(tmp_path):
+    """Three classes under their wnids, two images each."""
+    for split in ('train', 'val'):
+        for wnid in WNIDS:
+            (tmp_path / split / wnid).mkdir(parents=True)
+            for name in ('a.JPEG', 'b.JPEG'):
+                Image.new('RGB', (32, 32)).save(tmp_path / split / wnid / name)
+    return tmp_path
+
+
+WNIDS = ('n01443537', 'n02165456', 'n02317335')
+
+
+def make_imagenet_cfg(root, classes=WNIDS):
+    init_default_scope('mmpretrain')
+    cfg = Config.fromfile(ROOT / 'configs/fasternet_t0_imagenet.py')
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.data_root = str(root)
+        loader.dataset.metainfo = dict(classes=classes)
+    return cfg
+
+
+@pytest.mark.parametrize('mode', ['train', 'test'])
+@pytest.mark.parametrize('classes', [WNIDS, ('goldfish', 'ladybug', 'starfish')])
+def test_good_class_folders_pass(imagenet, mode, classes):
+    check(make_imagenet_cfg(imagenet, classes), mode)
+    (imagenet / 'meta').mkdir()
+    (imagenet / 'meta/val.txt').write_text(''.join(f'{wnid}/a.JPEG {label}\n' for label, wnid in enumerate(WNIDS)))
+    check(make_imagenet_cfg(imagenet, classes), mode)
+
+
+def rename_class(root):
+    (root / 'val' / WNIDS[0]).rename(root / 'val/goldfish')
+
+
+def empty_class(root):
+    for path in (root / 'val' / WNIDS[2]).iterdir():
+        path.unlink()
+
+
+def empty_image(root):
+    (root / 'val' / WNIDS[2] / 'b.JPEG').write_bytes(b'')
+
+
+def wrong_label(root):
+    (root / 'meta').mkdir()
+    (root / 'meta/val.txt').write_text(f'{WNIDS[0]}/a.JPEG 0\n{WNIDS[1]}/a.JPEG 2\n')
+
+
+def remove_split(root):
+    shutil.rmtree(root / 'val')
+
+
+@pytest.mark.parametrize('damage, message', [
+    (rename_class, 'test_dataloader: .*val: goldfish is not a WordNet id'),
+    (empty_class, 'test_dataloader: .*val: 1 of 3 classes have no images: n02317335'),
+    (empty_image, 'test_dataloader: .*val: 1 images are empty files: n02317335/b.JPEG'),
+    (wrong_label, 'test_dataloader: .*val.txt:2: n02165456/a.JPEG has label 2, but its folder is class 1'),
+    (remove_split, 'test_dataloader: there is no folder .*val; expected it, with a folder for each class'),
+])  # fmt: skip
+def test_faults_of_class_folders_are_one_clear_line(imagenet, damage, message):
+    damage(imagenet)
+    with pytest.raises(DataError, match=message) as caught:
+        check(make_imagenet_cfg(imagenet), 'test')
+    assert '\n' not in str(caught.value)
+
+
+def test_the_thousand_classes_are_those_of_imagenet(imagenet):
+    init_default_scope('mmpretrain')
+    cfg = Config.fromfile(ROOT / 'configs/fasternet_t0_imagenet.py')
+    cfg.test_dataloader.dataset.data_root = str(imagenet)
+    with pytest.raises(DataError, match='lacks 997 of the 1000 classes: n01440764, n01484850, n01491361 and 994 more'):
+        check(cfg, 'test')

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from conftest import ARCHS, as_released, make_timm
+from conftest import ARCHS, as_released, make_timm, randomize_
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from mmpretrain.structures import DataSample
 
 from mmfasternet.errors import CheckpointError, ConfigError
-from mmfasternet.models import ARCHITECTURES, FasterNetClsHead
+from mmfasternet.models import ARCHITECTURES, FasterNet, FasterNetClsHead
 
 
 def make_classifier(arch, num_classes=1000, **head):
@@ -68,6 +68,31 @@ def test_every_form_of_a_file_loads_whole(form, tmp_path):
     other = make_classifier('t0')
     load_checkpoint(other, str(tmp_path / 'own.pth'), strict=True)
     assert other.head.head.weight.equal(reference.classifier.weight)
+
+
+def test_a_classification_run_starts_a_detector(tmp_path, log_lines):
+    classifier = randomize_(make_classifier('t0', num_classes=10))
+    torch.save(dict(meta=dict(epoch=1), state_dict=classifier.state_dict()), tmp_path / 'epoch_1.pth')
+    weights = str(tmp_path / 'epoch_1.pth')
+    backbone = FasterNet('t0', init_cfg=dict(type='Pretrained', checkpoint=weights))
+    backbone.init_weights()
+    (line,) = log_lines()
+    assert line == (
+        "FasterNet: loaded 128 tensors from a classifier's checkpoint; "
+        'left out 3 (head.avgpool_pre_head.1, head.head); start fresh 20 (norm0, norm2, norm4, norm6)'
+    )
+    own = backbone.state_dict()
+    for name, value in classifier.backbone.state_dict().items():
+        assert torch.equal(own[name], value), name
+
+
+def test_what_becomes_of_the_head_is_told(tmp_path, log_lines):
+    state_dict = as_released(make_timm('t0').state_dict())
+    make_classifier('t0').load_state_dict(state_dict)
+    assert log_lines()[-1] == 'FasterNetClsHead: loaded a classifier of 1000 classes'
+    torch.save({key: value for key, value in state_dict.items() if 'head' not in key}, tmp_path / 'backbone.pth')
+    load_checkpoint(make_classifier('t0'), str(tmp_path / 'backbone.pth'))
+    assert log_lines()[-1] == 'FasterNetClsHead: starts fresh, the file has no classifier'
 
 
 def test_a_classifier_of_other_classes_is_an_error(tmp_path):

@@ -1,0 +1,171 @@
+"""ImageNet-C and ImageNet-R: the validation images corrupted, and ImageNet's things in other styles.
+
+Sources: https://github.com/hendrycks/robustness and https://github.com/hendrycks/imagenet-r
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dataset import BaseDataset
+from mmengine.logging import MMLogger
+from mmengine.registry import DATASETS
+
+from ..errors import DataError, first_few
+from .class_folders import IMAGENET_R_WNIDS, IMAGENET_WNIDS, list_class_folders
+
+#: The corruptions of ImageNet-C by family.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    'noise': ('gaussian_noise', 'shot_noise', 'impulse_noise'),
+    'blur': ('defocus_blur', 'glass_blur', 'motion_blur', 'zoom_blur'),
+    'weather': ('snow', 'frost', 'fog', 'brightness'),
+    'digital': ('contrast', 'elastic_transform', 'pixelate', 'jpeg_compression'),
+}
+CORRUPTIONS: tuple[str, ...] = sum(FAMILIES.values(), ())
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+class _ClassFolders(BaseDataset):
+    """Images in class folders under ``data_root``.
+
+    Args:
+        data_root (str): The folder of the data set.
+        metainfo (dict, optional): With ``classes``, the wnids. Defaults to None: those of the published data set.
+        **kwargs: Of MMEngine's BaseDataset, such as ``pipeline``.
+    """
+
+    def __init__(self, data_root: str, metainfo: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(data_root=data_root, metainfo=metainfo, **kwargs)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the data set."""
+        return Path(self.data_root)
+
+
+@DATASETS.register_module()
+class ImageNetC(_ClassFolders):
+    """ImageNet-C: 15 corruptions at 5 severities, in ``corruption/severity/wnid/*.JPEG``.
+
+    All that is there is read; what is missing is named, and the metric ``CorruptionError`` takes care not to count it.
+    Each sample tells its ``corruption`` and its ``severity``: name both in the ``meta_keys`` of ``PackInputs``.
+
+    Args:
+        data_root (str): The folder with a folder for each corruption.
+        metainfo (dict, optional): With ``classes``, the wnids in the order of the model's logits. Defaults to None:
+            the 1000 of ImageNet-1k.
+        **kwargs: Of MMEngine's BaseDataset, such as ``pipeline``.
+
+    Raises:
+        DataError: There is no corruption, a class is missing or empty, or the severities differ in their number of
+            images.
+    """
+
+    METAINFO = dict(classes=IMAGENET_WNIDS)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """List the images of all corruptions and severities.
+
+        Returns:
+            list[dict]: With ``img_path``, ``gt_label``, ``corruption`` and ``severity``.
+        """
+        cells = [
+            (corruption, severity)
+            for corruption in CORRUPTIONS
+            for severity in SEVERITIES
+            if (self.root / corruption / str(severity)).is_dir()
+        ]
+        if not cells:
+            there = sorted(path.name for path in self.root.iterdir())
+            raise DataError(
+                f'{self.root} has none of the 15 corruptions of ImageNet-C; expected {CORRUPTIONS[0]}/1/'
+                f'{self.metainfo["classes"][0]}/*.JPEG and so on, found {first_few(there) or "nothing"}'
+            )
+        missing = missing_cells(cells)
+        if missing:
+            MMLogger.get_current_instance().warning(f'{self.root}: not there, so mCE cannot be told: {missing}')
+        samples = [sample for cell in cells for sample in self._list_cell(*cell)]
+        sizes = Counter((sample['corruption'], sample['severity']) for sample in samples)
+        usual = max(sizes.values())
+        short = [f'{corruption}/{severity}' for (corruption, severity), size in sizes.items() if size < usual]
+        if short:
+            raise DataError(
+                f'{self.root}: fewer than {usual:,} images in {first_few(short)}; extract the archive of that '
+                'corruption again'
+            )
+        return samples
+
+    def _list_cell(self, corruption: str, severity: int) -> Iterator[dict[str, Any]]:
+        folder = self.root / corruption / str(severity)
+        images = list_class_folders(folder, self.metainfo['classes'])
+        for label, wnid in enumerate(self.metainfo['classes']):
+            for name in images[wnid]:
+                path = f'{folder}/{wnid}/{name}'
+                yield dict(img_path=path, gt_label=label, corruption=corruption, severity=severity)
+
+
+@DATASETS.register_module()
+class ImageNetR(_ClassFolders):
+    """ImageNet-R: art, cartoons, toys and other renditions of 200 of ImageNet's classes, in ``wnid/*.jpg``.
+
+    Labels are those of the model. The metric ``SubsetAccuracy`` drops the logits of all other classes: which ones the
+    data set has is ``labels`` in its ``metainfo``.
+
+    Args:
+        data_root (str): The folder with a folder for each class.
+        metainfo (dict, optional): With ``classes``, the wnids of the folders. Defaults to None: the 200 of ImageNet-R.
+        model_classes (Sequence[str], optional): The wnids in the order of the model's logits. Defaults to the 1000 of
+            ImageNet-1k.
+        **kwargs: Of MMEngine's BaseDataset, such as ``pipeline``.
+
+    Raises:
+        DataError: A class is missing or empty, or there are folders of other classes.
+    """
+
+    METAINFO = dict(classes=IMAGENET_R_WNIDS)
+
+    def __init__(
+        self,
+        data_root: str,
+        metainfo: Mapping[str, Any] | None = None,
+        model_classes: Sequence[str] = IMAGENET_WNIDS,
+        **kwargs: Any,
+    ) -> None:
+        wnids = (metainfo or self.METAINFO)['classes']
+        metainfo = dict(classes=tuple(wnids), labels=[list(model_classes).index(wnid) for wnid in wnids])
+        super().__init__(data_root=data_root, metainfo=metainfo, **kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """List the images.
+
+        Returns:
+            list[dict]: With ``img_path`` and ``gt_label``.
+        """
+        images = list_class_folders(self.root, self.metainfo['classes'])
+        return [
+            dict(img_path=f'{self.root}/{wnid}/{name}', gt_label=label)
+            for label, wnid in zip(self.metainfo['labels'], self.metainfo['classes'])
+            for name in images[wnid]
+        ]
+
+
+def missing_cells(found: Sequence[tuple[str, int]]) -> str:
+    """Name what a benchmark of all corruptions at all severities lacks.
+
+    Args:
+        found (Sequence[tuple[str, int]]): The corruptions and severities that are there.
+
+    Returns:
+        str: Such as ``fog, snow (severity 4, 5)``; empty if nothing is missing.
+    """
+    parts = []
+    for corruption in CORRUPTIONS:
+        missing = [str(severity) for severity in SEVERITIES if (corruption, severity) not in found]
+        if len(missing) == len(SEVERITIES):
+            parts.append(corruption)
+        elif missing:
+            parts.append(f'{corruption} (severity {", ".join(missing)})')
+    return ', '.join(parts)

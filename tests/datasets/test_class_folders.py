@@ -1,0 +1,114 @@
+"""Folders of images, one a class: what is there is listed, what is wrong is told in one line."""
+
+from pathlib import Path
+
+import pytest
+import timm
+
+from mmfasternet.datasets.class_folders import (
+    IMAGENET_R_WNIDS,
+    IMAGENET_WNIDS,
+    check_label_file,
+    list_class_folders,
+)
+from mmfasternet.errors import DataError
+
+WNIDS = ('n01443537', 'n02165456', 'n02317335')
+
+
+@pytest.fixture
+def root(tmp_path):
+    for wnid in WNIDS:
+        (tmp_path / wnid).mkdir()
+        for name in ('b.JPEG', 'a.jpg'):
+            (tmp_path / wnid / name).write_bytes(b'image')
+        (tmp_path / wnid / 'notes.txt').write_text('no image')
+    (tmp_path / 'README.txt').write_text('no class')
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ('ours', 'file', 'number'),
+    [(IMAGENET_WNIDS, 'imagenet_synsets.txt', 1000), (IMAGENET_R_WNIDS, 'imagenet_r_synsets.txt', 200)],
+)
+def test_the_wnids_are_those_of_timm(ours, file, number):
+    theirs = Path(timm.__file__).parent / 'data/_info' / file
+    assert len(ours) == number
+    assert list(ours) == theirs.read_text().split()
+
+
+@pytest.mark.parametrize('classes', [(), WNIDS, WNIDS[::-1], ('fish', 'bug', 'star')])
+def test_lists_the_images_of_each_class(root, classes):
+    assert list_class_folders(root, classes) == dict.fromkeys(WNIDS, ['a.jpg', 'b.JPEG'])
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(DataError, match=r'there is no folder .*train; expected it, with a folder for each class'):
+        list_class_folders(tmp_path / 'train')
+
+
+def test_folders_that_are_no_wnids(root):
+    (root / 'goldfish').mkdir()
+    with pytest.raises(DataError, match=r'goldfish is not a WordNet id; expected folders named as n01443537 is'):
+        list_class_folders(root, WNIDS)
+
+
+def test_folders_of_other_classes(root):
+    with pytest.raises(DataError, match=r'1 folders are not among the 2 classes of the data set: n02317335; take'):
+        list_class_folders(root, WNIDS[:2])
+
+
+def test_classes_without_folder(root):
+    wanted = (*WNIDS, 'n07745940', 'n07753592')
+    with pytest.raises(DataError, match=r'lacks 2 of the 5 classes: n07745940, n07753592; extract it again'):
+        list_class_folders(root, wanted)
+
+
+def test_another_number_of_folders_than_named_classes(root):
+    with pytest.raises(DataError, match=r'has 3 folders \(n01443537, .*\), but there are 2 classes \(fish, bug\)'):
+        list_class_folders(root, ('fish', 'bug'))
+
+
+def test_a_class_without_images(root):
+    for path in (root / WNIDS[1]).iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match=r'1 of 3 classes have no images: n02165456; extract them again'):
+        list_class_folders(root, WNIDS)
+
+
+def test_images_without_bytes(root):
+    (root / WNIDS[2] / 'a.jpg').write_bytes(b'')
+    with pytest.raises(DataError, match=r'1 images are empty files: n02317335/a.jpg; extract them again'):
+        list_class_folders(root, WNIDS)
+
+
+def test_a_label_file_that_agrees(root):
+    path = root / 'val.txt'
+    path.write_text(f'{WNIDS[0]}/a.jpg 0\n{WNIDS[2]}/b.JPEG 2\n')
+    check_label_file(path, root, WNIDS)
+    # flat folders, as ILSVRC's validation images come, and classes that are not known
+    (root / 'flat.jpg').write_bytes(b'image')
+    path.write_text('flat.jpg 1\n')
+    check_label_file(path, root, WNIDS)
+    check_label_file(path, root, ())
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        (f'{WNIDS[1]}/a.jpg 0', f'{WNIDS[1]}/a.jpg has label 0, but its folder is class 1; remove the label file'),
+        (f'{WNIDS[1]}/z.jpg 1', f'{WNIDS[1]}/z.jpg is not in '),
+        ('n09999999/a.jpg 1', 'n09999999/a.jpg is not in '),
+        (f'{WNIDS[1]}/a.jpg 3', 'expected an image and a label from 0 to 2'),
+        (f'{WNIDS[1]}/a.jpg -1', 'expected an image and a label from 0 to 2'),
+        (f'{WNIDS[1]}/a.jpg', 'expected an image and a label from 0 to 2'),
+        ('', 'expected an image and a label from 0 to 2'),
+    ],
+)
+def test_a_label_file_that_does_not(root, line, message):
+    path = root / 'val.txt'
+    path.write_text(f'{WNIDS[0]}/a.jpg 0\n{line}\n{WNIDS[2]}/a.jpg 2\n')
+    with pytest.raises(DataError) as error:
+        check_label_file(path, root, WNIDS)
+    assert str(error.value).startswith(f'{path}:2: ')
+    assert message in str(error.value)
