@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3),python
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-dota test lint
+.PHONY: help setup demo demo-dota demo-cls test lint
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -16,6 +16,9 @@ demo: setup ## train a small Mask R-CNN on a drawn COCO, test it, and show pictu
 
 demo-dota: setup ## the same with oriented R-CNN on a drawn DOTA, from raw images to a submission
 	@$(RUN) tools/dev/demo.py dota
+
+demo-cls: setup ## the same with a classifier on a drawn ImageNet, also corrupted and in other styles
+	@$(RUN) tools/dev/demo.py imagenet
 
 test: setup lint ## lint, then the whole test suite with its coverage (under 15 minutes)
 	$(RUN) -m coverage run -m pytest

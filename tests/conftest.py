@@ -16,7 +16,7 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from mmfasternet.datasets.miniature import make_coco, make_dota
+from mmfasternet.datasets.miniature import make_coco, make_dota, make_imagenet
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHS = ('t0', 't1', 't2', 's', 'm', 'l')
@@ -35,6 +35,14 @@ def mini_dota(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The drawn DOTA in its raw layout, made once."""
     out = tmp_path_factory.mktemp('data') / 'dota'
     assert make_dota(out)['made']
+    return out
+
+
+@pytest.fixture(scope='session')
+def mini_imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn ImageNet with its corruptions and renditions, made once."""
+    out = tmp_path_factory.mktemp('data') / 'imagenet'
+    assert make_imagenet(out)['made']
     return out
 
 

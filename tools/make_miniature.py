@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmfasternet.datasets.miniature import make_coco, make_dota
+from mmfasternet.datasets.miniature import make_coco, make_dota, make_imagenet
+from mmfasternet.datasets.miniature.marks import NAMES
 from mmfasternet.errors import run_tool
 
 
@@ -35,6 +36,13 @@ KINDS = {
         '24 training, 8 validation and 2 test images with the classes of DOTA 1.0 and 1.5, seen from above, with '
         'oriented boxes, in its raw layout',
     ),
+    'imagenet': Kind(
+        make_imagenet,
+        'data/mini_imagenet',
+        '1200 training and 200 validation images of 10 classes, 7500 corrupted ones and 100 renditions',
+        '1200 training and 200 validation images of 10 of the classes of ImageNet-1k in its layout, 7500 corrupted '
+        'ones in that of ImageNet-C, and 100 sketches, cartoons and the like in that of ImageNet-R',
+    ),
 }
 
 
@@ -46,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     kinds = parser.add_subparsers(dest='kind', required=True, metavar='KIND')
     for name, kind in KINDS.items():
-        title = f'mini {name.upper()}'
+        title = NAMES[name]
         command = kinds.add_parser(
             name,
             help=f'{title}: {kind.images}',
@@ -65,9 +73,10 @@ def main() -> None:
     start = time.perf_counter()
     made = KINDS[arguments.kind].make(arguments.out, arguments.seed, arguments.overwrite)
     state = f'made in {time.perf_counter() - start:.0f} s' if made['made'] else 'already there'
-    print(f'mini {arguments.kind.upper()} with seed {arguments.seed}, {state}: {arguments.out}')
+    print(f'{NAMES[arguments.kind]} with seed {arguments.seed}, {state}: {arguments.out}')
+    what, numbers = ('labelled objects', made['objects']) if 'objects' in made else ('classes', made['classes'])
     for split, images in made['images'].items():
-        print(f'  {split}: {images} images, {made["objects"][split]} labelled objects')
+        print(f'  {split}: {images} images, {numbers[split]} {what}')
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
-from ..errors import DataError, first_few
+from ..errors import ConfigError, DataError, first_few
 from .class_folders import IMAGENET_R_WNIDS, IMAGENET_WNIDS, list_class_folders
 
 #: The corruptions of ImageNet-C by family.
@@ -33,9 +33,12 @@ class _ClassFolders(BaseDataset):
 
     Args:
         data_root (str): The folder of the data set.
-        metainfo (dict, optional): With ``classes``, the wnids. Defaults to None: those of the published data set.
+        metainfo (dict, optional): With ``classes``, the wnids in the order of the model's logits. Defaults to None:
+            the 1000 of ImageNet-1k.
         **kwargs: Of MMEngine's BaseDataset, such as ``pipeline``.
     """
+
+    METAINFO = dict(classes=IMAGENET_WNIDS)
 
     def __init__(self, data_root: str, metainfo: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(data_root=data_root, metainfo=metainfo, **kwargs)
@@ -63,8 +66,6 @@ class ImageNetC(_ClassFolders):
         DataError: There is no corruption, a class is missing or empty, or the severities differ in their number of
             images.
     """
-
-    METAINFO = dict(classes=IMAGENET_WNIDS)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """List the images of all corruptions and severities.
@@ -116,26 +117,29 @@ class ImageNetR(_ClassFolders):
 
     Args:
         data_root (str): The folder with a folder for each class.
-        metainfo (dict, optional): With ``classes``, the wnids of the folders. Defaults to None: the 200 of ImageNet-R.
-        model_classes (Sequence[str], optional): The wnids in the order of the model's logits. Defaults to the 1000 of
-            ImageNet-1k.
+        metainfo (dict, optional): With ``classes``, the wnids in the order of the model's logits. Defaults to None:
+            the 1000 of ImageNet-1k.
+        folders (Sequence[str], optional): The wnids of the folders. Defaults to the 200 of ImageNet-R.
         **kwargs: Of MMEngine's BaseDataset, such as ``pipeline``.
 
     Raises:
+        ConfigError: A folder is of none of the model's classes.
         DataError: A class is missing or empty, or there are folders of other classes.
     """
-
-    METAINFO = dict(classes=IMAGENET_R_WNIDS)
 
     def __init__(
         self,
         data_root: str,
         metainfo: Mapping[str, Any] | None = None,
-        model_classes: Sequence[str] = IMAGENET_WNIDS,
+        folders: Sequence[str] = IMAGENET_R_WNIDS,
         **kwargs: Any,
     ) -> None:
-        wnids = (metainfo or self.METAINFO)['classes']
-        metainfo = dict(classes=tuple(wnids), labels=[list(model_classes).index(wnid) for wnid in wnids])
+        self.folders = folders
+        classes = list((metainfo or self.METAINFO)['classes'])
+        strangers = sorted(set(folders) - set(classes))
+        if strangers:
+            raise ConfigError(f'ImageNetR: {first_few(strangers)} of `folders` is not among the classes of the model')
+        metainfo = dict(classes=classes, labels=[classes.index(wnid) for wnid in folders])
         super().__init__(data_root=data_root, metainfo=metainfo, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -144,10 +148,10 @@ class ImageNetR(_ClassFolders):
         Returns:
             list[dict]: With ``img_path`` and ``gt_label``.
         """
-        images = list_class_folders(self.root, self.metainfo['classes'])
+        images = list_class_folders(self.root, self.folders)
         return [
             dict(img_path=f'{self.root}/{wnid}/{name}', gt_label=label)
-            for label, wnid in zip(self.metainfo['labels'], self.metainfo['classes'])
+            for label, wnid in zip(self.metainfo['labels'], self.folders)
             for name in images[wnid]
         ]
 

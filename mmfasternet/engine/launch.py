@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 
 from ..errors import ConfigError, DataError, DependencyError
 from ..evaluation import CorruptionError
+from . import class_pictures  # noqa: F401, registers the hook
 from .preflight import check, leaf_datasets, test_metrics
 
 
@@ -148,18 +149,19 @@ def _set_amp(cfg: Config) -> None:
 
 def _set_visualization(cfg: Config, args: Namespace) -> None:
     """Draw the predictions."""
+    if _scope(cfg) == 'mmpretrain':
+        pictures = dict(type='ClassPictures', out_dir=args.show_dir, show=args.show, wait_time=args.wait_time)
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), pictures]
+        return
     if 'visualization' not in cfg.get('default_hooks', {}):
         raise ConfigError(
             '--show and --show-dir need a visualization hook: add it to default_hooks, '
             "in mmdet as visualization=dict(type='DetVisualizationHook')"
         )
     hook = cfg.default_hooks.visualization
-    hook.show, hook.wait_time = args.show, args.wait_time
-    # mmpretrain's hook has other names for the same
-    on, folder = ('enable', 'out_dir') if _scope(cfg) == 'mmpretrain' else ('draw', 'test_out_dir')
-    hook[on] = True
+    hook.draw, hook.show, hook.wait_time = True, args.show, args.wait_time
     if args.show_dir:
-        hook[folder] = args.show_dir
+        hook.test_out_dir = args.show_dir
 
 
 def _set_tta(cfg: Config) -> None:

@@ -122,7 +122,7 @@ class CorruptionErrors:
         """
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(12, 3.8), layout='constrained')
+        figure = Figure(figsize=(12, 4.8), layout='constrained')
         title = f'not tested, so no mCE: {self.missing}' if self.missing else f'mCE {self.mce:.1f}'
         figure.suptitle(f'Error on ImageNet-C ({title})', wrap=True)
         panels = figure.subplots(1, len(FAMILIES), sharey=True)
@@ -133,7 +133,7 @@ class CorruptionErrors:
                 panel.plot(SEVERITIES, errors[corruption], marker='o', label=corruption.replace('_', ' '))
             panel.set(title=family, xlabel='severity', xticks=SEVERITIES, ylim=(0, 100))
             panel.grid(alpha=0.3)
-            panel.legend(fontsize='small')
+            panel.legend(fontsize='small', loc='upper center', bbox_to_anchor=(0.5, -0.18))
         panels[0].set_ylabel('top-1 error (%)')
         with whole_file(path) as draft:
             figure.savefig(draft, dpi=120)

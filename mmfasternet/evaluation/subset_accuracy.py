@@ -43,7 +43,7 @@ class SubsetAccuracy(BaseMetric):
             if max(labels) >= len(scores):
                 raise ConfigError(
                     f'SubsetAccuracy: the model has {len(scores)} classes, but the data set has label {max(labels)}; '
-                    'name the classes of the model in `model_classes` of the data set'
+                    'name the classes of the model in `metainfo` of the data set'
                 )
             self.results.append(labels[int(scores[labels].argmax())] == int(sample['gt_label']))
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mmfasternet.datasets.class_folders import IMAGENET_R_WNIDS, IMAGENET_WNIDS
 from mmfasternet.datasets.imagenet_robustness import CORRUPTIONS, SEVERITIES, ImageNetC, ImageNetR, missing_cells
-from mmfasternet.errors import DataError
+from mmfasternet.errors import ConfigError, DataError
 
 WNIDS = ('n01443537', 'n02708093', 'n07753592')
 
@@ -51,8 +51,8 @@ def test_labels_follow_the_models_classes_not_the_folders(corrupted):
 
 
 def test_the_published_classes_are_the_default():
-    assert ImageNetC.METAINFO['classes'] == IMAGENET_WNIDS
-    assert ImageNetR.METAINFO['classes'] == IMAGENET_R_WNIDS
+    for dataset in (ImageNetC, ImageNetR):
+        assert dataset.METAINFO['classes'] == IMAGENET_WNIDS
 
 
 def test_what_is_missing_is_left_out_and_named(corrupted):
@@ -96,7 +96,7 @@ def test_imagenet_r_has_the_labels_of_the_model(tmp_path):
         for name in ('art_0.jpg', 'cartoon_12.jpg'):
             draw(tmp_path / wnid / name)
     (tmp_path / 'README.txt').write_text('as published')
-    dataset = read_r(tmp_path, metainfo=dict(classes=WNIDS[1:]), model_classes=WNIDS)
+    dataset = read_r(tmp_path, metainfo=dict(classes=WNIDS), folders=WNIDS[1:])
     assert dataset.metainfo['labels'] == [1, 2]
     found = {(sample['gt_label'], sample['img_path']) for sample in dataset}
     assert found == {
@@ -121,4 +121,9 @@ def test_folders_of_other_classes(tmp_path):
     for wnid in WNIDS:
         draw(tmp_path / wnid / 'art_0.jpg')
     with pytest.raises(DataError, match=r'2 folders are not among the 1 classes of the data set: n02708093, n07753592'):
-        read_r(tmp_path, metainfo=dict(classes=WNIDS[:1]))
+        read_r(tmp_path, folders=WNIDS[:1])
+
+
+def test_a_folder_of_no_class_of_the_model(tmp_path):
+    with pytest.raises(ConfigError, match='n01440764 of `folders` is not among the classes of the model'):
+        read_r(tmp_path, metainfo=dict(classes=WNIDS), folders=('n01440764', WNIDS[0]))

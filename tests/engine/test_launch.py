@@ -75,8 +75,8 @@ def test_pictures(configured):
     hook = configured('test', show=True, show_dir='pictures', wait_time=1).default_hooks.visualization
     assert (hook.draw, hook.show, hook.wait_time, hook.test_out_dir) == (True, True, 1, 'pictures')
     text = TEXT.replace("'mmdet'", "'mmpretrain'").replace('Det', '')
-    hook = configured('test', text, show_dir='pictures').default_hooks.visualization
-    assert (hook.enable, hook.show, hook.out_dir) == (True, False, 'pictures')
+    (hook,) = configured('test', text, show_dir='pictures').custom_hooks
+    assert hook == dict(type='ClassPictures', out_dir='pictures', show=False, wait_time=2)
 
 
 def test_tta_tests_the_mirror_image_too(configured):

@@ -1,7 +1,7 @@
-"""Draw a small COCO or DOTA, train a small detector with FasterNet-T0 on it, test it, and say where the pictures are.
+"""Draw a small COCO, DOTA or ImageNet, train a model with FasterNet-T0 on it, test it, and say where the pictures are.
 
-Run it through `make demo` or `make demo-dota`. Stopped, it goes on where it was; run again when it is done, it only
-tests.
+Run it through `make demo`, `make demo-dota` or `make demo-cls`. Stopped, it goes on where it was; run again when it is
+done, it only tests.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {
     'coco': 'configs/mask_rcnn_fasternet_t0_mini_coco.py',
     'dota': 'configs/oriented_rcnn_fasternet_t0_mini_dota.py',
+    'imagenet': 'configs/fasternet_t0_mini_imagenet.py',
 }
 RAW_DOTA = 'data/mini_dota_raw'
 #: More pixels than the longest object has, so that each is whole in a tile.
@@ -43,7 +44,7 @@ class Demo:
     """The commands of one demo, run as a user would.
 
     Args:
-        kind (str): ``'coco'`` or ``'dota'``.
+        kind (str): ``'coco'``, ``'dota'`` or ``'imagenet'``.
     """
 
     def __init__(self, kind: str) -> None:
@@ -95,19 +96,24 @@ class Demo:
         steps = -(-images // self.settings.train_dataloader.batch_size) * self.settings.train_cfg.max_epochs
         return self.run('tools/train.py', self.config, '--resume', bar=tqdm(total=steps, desc='training', unit='step'))
 
-    def test(self, images: int, *options: str) -> tuple[dict[str, float], Path]:
-        """Test on so many images, and return the metrics and the folder of pictures, if the options ask for them."""
-        bar = tqdm(total=images, desc='testing', unit='image')
-        self.run('tools/test.py', self.config, self.checkpoint, *options, bar=bar)
-        result = max((ROOT / self.work_dir).glob('*/*.json'), key=lambda path: path.stat().st_mtime)
-        return json.loads(result.read_text()), result.parent / PICTURES
+    def test(self, images: int, *options: str, config: str | None = None) -> tuple[dict[str, float], Path]:
+        """Test on so many images, by another config if need be, and return the metrics and the folder of the run."""
+        config = config or self.config
+        steps = -(-images // self.settings.test_dataloader.batch_size)
+        bar = tqdm(total=steps, desc='testing', unit='step')
+        self.run('tools/test.py', config, self.checkpoint, *options, bar=bar)
+        runs = (ROOT / 'work_dirs' / Path(config).stem).glob('2*/2*.json')
+        result = max(runs, key=lambda path: path.stat().st_mtime)
+        return json.loads(result.read_text()), result.parent
 
 
 def make_sheet(folder: Path, columns: int, cell: tuple[int, int]) -> Path:
-    """Put the first pictures in a folder on one sheet of three rows, which lands beside it."""
+    """Put pictures from all over a folder on one sheet of three rows, which lands beside it."""
     rows = 3
+    paths = sorted(folder.glob('*.jpg'))
+    paths = paths[:: max(1, len(paths) // (columns * rows))][: columns * rows]
     sheet = Image.new('RGB', (columns * cell[0], rows * cell[1]), 'white')
-    for index, path in enumerate(sorted(folder.glob('*.jpg'))[: columns * rows]):
+    for index, path in enumerate(paths):
         with Image.open(path) as picture:
             sheet.paste(
                 ImageOps.pad(picture, cell, color='white'), (index % columns * cell[0], index // columns * cell[1])
@@ -125,7 +131,8 @@ def demo_coco(demo: Demo) -> None:
         s: len(json.loads((annotations / f'instances_{s}2017.json').read_text())['images']) for s in ('train', 'val')
     }
     seconds = demo.train(images['train'])
-    metrics, pictures = demo.test(images['val'], '--show-dir', PICTURES)
+    metrics, folder = demo.test(images['val'], '--show-dir', PICTURES)
+    pictures = folder / PICTURES
     table = Table('', 'AP', 'AP50', 'AP75', 'small', 'medium', 'large', title='Mask R-CNN, FasterNet-T0, mini COCO')
     for name, key in (('boxes', 'bbox'), ('masks', 'segm')):
         table.add_row(
@@ -160,6 +167,30 @@ def demo_dota(demo: Demo) -> None:
     tqdm.write(f'submission: {submission}')
 
 
+def demo_imagenet(demo: Demo) -> None:
+    """Draw mini ImageNet, train a classifier, and test it as it is, corrupted, and in other styles."""
+    demo.run('tools/make_miniature.py', 'imagenet', demo.settings.data_root)
+    root = ROOT / demo.settings.data_root
+    images = {
+        part: sum(1 for path in (root / part).rglob('*') if path.is_file())
+        for part in ('train', 'val', 'imagenet-c', 'imagenet-r')
+    }
+    seconds = demo.train(images['train'])
+    metrics, folder = demo.test(images['val'], '--show-dir', PICTURES)
+    corrupted, plots = demo.test(images['imagenet-c'], config=demo.config.replace('.py', '_c.py'))
+    renditions, _ = demo.test(images['imagenet-r'], config=demo.config.replace('.py', '_r.py'))
+
+    table = Table('', '', title='FasterNet-T0, mini ImageNet')
+    table.add_row('top-1 on val', f'{metrics["accuracy/top1"]:.1f} %')
+    table.add_row('top-1 on mini ImageNet-R', f'{renditions["imagenet_r/top1"]:.1f} %')
+    table.add_row('mCE on mini ImageNet-C', f'{corrupted["imagenet_c/mCE"]:.1f}')
+    severities = ', '.join(f'{corrupted[f"imagenet_c/mCE_severity_{severity}"]:.1f}' for severity in range(1, 6))
+    table.add_row('its mCE at severity 1 to 5', severities)
+    sheet = make_sheet(folder / PICTURES, columns=6, cell=(256, 256))
+    report(demo, seconds, table, str(sheet.relative_to(ROOT)), folder / PICTURES)
+    tqdm.write(f'error against severity: {(plots / "corruption_error.png").relative_to(ROOT)}')
+
+
 def report(demo: Demo, seconds: float, table: Table, sheet: str, pictures: Path) -> None:
     """Print what came of it."""
     console = Console()
@@ -174,7 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('kind', choices=CONFIGS, help='the data set')
     kind = parser.parse_args().kind
-    {'coco': demo_coco, 'dota': demo_dota}[kind](Demo(kind))
+    {'coco': demo_coco, 'dota': demo_dota, 'imagenet': demo_imagenet}[kind](Demo(kind))
 
 
 if __name__ == '__main__':

@@ -2,5 +2,6 @@
 
 from .coco import make_coco
 from .dota import make_dota
+from .imagenet import make_imagenet
 
-__all__ = ['make_coco', 'make_dota']
+__all__ = ['make_coco', 'make_dota', 'make_imagenet']

@@ -11,6 +11,8 @@ from ...errors import DataError
 
 #: What tells a miniature from other data sets: its ``kind``, ``seed`` and ``version``.
 Mark = dict[str, Any]
+#: How each kind of miniature is called.
+NAMES = {'coco': 'mini COCO', 'dota': 'mini DOTA', 'imagenet': 'mini ImageNet'}
 
 
 def make_mark(kind: str, seed: int, version: int) -> Mark:
@@ -69,7 +71,7 @@ def is_there(out: Path, wanted: Mark, found: Mark | None, is_complete: Callable[
         DataError: Something else is there, or, unless it may be replaced, a miniature with another mark or one that
             lacks files.
     """
-    name = f'mini {wanted["kind"].upper()}'
+    name = NAMES[wanted['kind']]
     if not out.exists():
         return False
     if found is None:
