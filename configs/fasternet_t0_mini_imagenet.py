@@ -1,5 +1,5 @@
-# T0 from scratch on the drawn data set of `tools/make_miniature.py imagenet`, in minutes on two cores: trained on crops of
-# 96² and tested on 128², for 20 epochs of 1200 images in place of 300 of 1.3 million.
+# T0 from scratch on the drawn data set of `tools/make_miniature.py imagenet`, in minutes on two cores: trained on crops
+# of 96² and tested on 128², for 20 epochs of 1200 images in place of 300 of 1.3 million.
 _base_ = './fasternet_t0_imagenet.py'
 
 data_root = 'data/mini_imagenet'

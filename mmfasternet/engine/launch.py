@@ -225,11 +225,12 @@ def _unreadable_image_named() -> Iterator[None]:
     try:
         yield
     except AssertionError as error:
-        match = re.search('failed to load image: (.+)', str(error))
-        if not match:
+        # from a worker process comes the whole traceback, whose source lines match too
+        names = re.findall('failed to load image: (.+)', str(error))
+        if not names:
             raise
         raise DataError(
-            f'{match[1]} cannot be decoded; fetch it again, or take it and its labels out of the data set'
+            f'{names[-1]} cannot be decoded; fetch it again, or take it and its labels out of the data set'
         ) from None
 
 

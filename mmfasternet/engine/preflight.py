@@ -64,6 +64,7 @@ def check(cfg: Config, mode: str) -> None:
         if loader:
             for dataset in leaf_datasets(loader['dataset']):
                 check_dataset(dataset, setting=f'{name}_dataloader')
+                _check_number_of_classes(cfg, dataset, setting=f'{name}_dataloader')
     if mode == 'test':
         _check_whole_images(cfg)
     # last, as it can take long
@@ -138,8 +139,7 @@ def check_dataset(dataset: dict[str, Any], setting: str) -> None:
     annotations = root / (dataset.get('ann_file') or '')
     if not annotations.exists():
         raise DataError(f'{setting}: no annotations {annotations} (looked in {Path.cwd()}){hint}')
-    classes = (dataset.get('metainfo') or {}).get('classes') or dataset_type.METAINFO.get('classes', ())
-    classes = [classes] if isinstance(classes, str) else classes
+    classes = _classes_of(dataset, setting)
     prefix = dataset.get('data_prefix') or {}
     if 'CocoDataset' in bases:
         content = _read_coco(annotations, setting)
@@ -172,6 +172,12 @@ def dataset_class(dataset: dict[str, Any], setting: str) -> type:
     if found is None:
         raise ConfigError(f'{setting}: unknown data set type {dataset["type"]!r}')
     return found
+
+
+def _classes_of(dataset: dict[str, Any], setting: str) -> Sequence[str]:
+    default = dataset_class(dataset, setting).METAINFO.get('classes', ())
+    classes = (dataset.get('metainfo') or {}).get('classes') or default
+    return [classes] if isinstance(classes, str) else classes
 
 
 def test_metrics(cfg: Config) -> list[dict[str, Any]]:
@@ -292,6 +298,17 @@ def _check_class_folders(dataset: dict[str, Any], root: Path, classes: Sequence[
             list_class_folders(images, classes)
     except DataError as error:
         raise DataError(f'{setting}: {error}') from None
+
+
+def _check_number_of_classes(cfg: Config, dataset: dict[str, Any], setting: str) -> None:
+    """A classifier must know as many classes as its data: mmpretrain finds out in the first step, or never."""
+    known = (cfg.model.get('head') or {}).get('num_classes')
+    classes = _classes_of(dataset, setting)
+    if known and classes and known != len(classes):
+        raise ConfigError(
+            f'{setting}: the data has {len(classes)} classes ({first_few(classes)}), model.head.num_classes '
+            f'is {known}; make them the same'
+        )
 
 
 def _check_whole_images(cfg: Config) -> None:

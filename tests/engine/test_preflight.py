@@ -311,7 +311,15 @@ def make_imagenet_cfg(root, classes=WNIDS):
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.data_root = str(root)
         loader.dataset.metainfo = dict(classes=classes)
+    cfg.model.head.num_classes = len(classes)
     return cfg
+
+
+def test_a_head_of_another_number_of_classes(imagenet):
+    cfg = make_imagenet_cfg(imagenet)
+    cfg.model.head.num_classes = 1000
+    with pytest.raises(ConfigError, match=r'data has 3 classes \(n01443537, .*\), model.head.num_classes is 1000'):
+        check(cfg, 'train')
 
 
 @pytest.mark.parametrize('mode', ['train', 'test'])

@@ -130,7 +130,7 @@ def pieces(shape: BaseGeometry) -> list[Polygon]:
     """
     found = []
     for part in shapely.get_parts(shape):
-        if part.geom_type != 'Polygon':
+        if part.geom_type != 'Polygon' or part.is_empty:
             continue
         if part.interiors:
             _, top, _, bottom = part.bounds
