@@ -38,10 +38,13 @@ class ClassPictures(Hook):
         Args:
             runner (Runner): The runner of the test.
             batch_idx (int): Not used.
-            data_batch (dict): With ``inputs``, images of shape ``(3, H, W)``, BGR.
+            data_batch (dict): With ``inputs``, images of shape ``(N, 3, H, W)``, BGR.
             outputs (Sequence[DataSample]): Their true and found classes.
         """
-        for image, sample in zip(data_batch['inputs'], outputs):
+        inputs = data_batch['inputs']
+        # with test-time augmentation a batch for each view, the image as it is last
+        images = inputs[-1] if inputs[0].ndim == 4 else inputs
+        for image, sample in zip(images, outputs):
             path = Path(sample.img_path)
             # the same names stand in the folders of several classes and corruptions
             parts = sample.get('corruption'), sample.get('severity'), path.parent.name, path.stem
