@@ -17,6 +17,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from mmfasternet.datasets.miniature import make_coco, make_dota, make_imagenet
+from mmfasternet.models import FasterNet
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHS = ('t0', 't1', 't2', 's', 'm', 'l')
@@ -44,6 +45,16 @@ def mini_imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp('data') / 'imagenet'
     assert make_imagenet(out)['made']
     return out
+
+
+@pytest.fixture(scope='session')
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as it is installed, built once."""
+    folder = tmp_path_factory.mktemp('wheel')
+    build = [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '-w', str(folder), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (path,) = folder.glob('*.whl')
+    return path
 
 
 @pytest.fixture
@@ -83,6 +94,59 @@ def log_lines(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[st
     caplog.set_level(logging.INFO)
     yield lambda: [record.getMessage() for record in caplog.records if record.getMessage().startswith('FasterNet')]
     logger.removeHandler(caplog.handler)
+
+
+#: The forms in which the weights of one T0 come.
+FORMS = (
+    'timm',
+    'timm, averaged',
+    'released',
+    'released, nested',
+    'released, under model',
+    'Lightning',
+    'DataParallel',
+    'compiled',
+    'mmpretrain',
+    'detector',
+    'mmdet 2, distributed',
+    'backbone',
+)
+
+
+def every_form(timm_file: dict[str, Tensor]) -> dict[str, dict]:
+    """Give the weights of a timm T0 in every form, by name."""
+    released = as_released(timm_file)
+    detector = {key: released.get(key, value) for key, value in randomize_(FasterNet('t0')).state_dict().items()}
+    nested = {f'backbone.{key}': value for key, value in detector.items()} | {'rpn_head.rpn_cls.bias': torch.zeros(3)}
+    heads = ('head.', 'avgpool_pre_head.')
+    mmpretrain = {('head.' if key.startswith(heads) else 'backbone.') + key: value for key, value in released.items()}
+    forms = [
+        timm_file,
+        {'epoch': 300, 'state_dict': {'of': 'other weights'}, 'state_dict_ema': timm_file},
+        released,
+        {'state_dict': released, 'epoch': 281},
+        {'model': released},
+        {'state_dict': {f'model.{key}': value for key, value in released.items()}},
+        {f'module.{key}': value for key, value in released.items()},
+        {f'_orig_mod.{key}': value for key, value in released.items()},
+        {'meta': {'epoch': 20}, 'state_dict': mmpretrain},
+        {'meta': {}, 'state_dict': nested, 'optimizer': {}},
+        {'meta': {'mmdet_version': '2.25.0'}, 'state_dict': {f'module.{key}': value for key, value in nested.items()}},
+        detector,
+    ]
+    return dict(zip(FORMS, forms, strict=True))
+
+
+@pytest.fixture(scope='session')
+def timm_file() -> dict[str, Tensor]:
+    """The state dict of a timm T0."""
+    return make_timm('t0').state_dict()
+
+
+@pytest.fixture(scope='session')
+def files(timm_file: dict[str, Tensor]) -> dict[str, dict]:
+    """The same weights in every form, by name."""
+    return every_form(timm_file)
 
 
 def newest_metrics(work_dir: Path) -> dict[str, float]:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import zipfile
 
-import pytest
 from conftest import ROOT
 
 
@@ -13,14 +12,6 @@ def run(*command, **kwargs):
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=300, **kwargs)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
-
-
-@pytest.fixture(scope='module')
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('wheel')
-    run('-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '-w', folder, ROOT)
-    (path,) = folder.glob('*.whl')
-    return path
 
 
 def test_configs_and_tools_travel_in_the_wheel(wheel):
