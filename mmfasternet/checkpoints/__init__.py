@@ -1,5 +1,10 @@
-"""Checkpoints: whose file is it, and what are its tensors called here? Knows names and shapes, no network."""
+"""Checkpoints: fetched whole, read safely, and their tensors named as here. Knows names and shapes, no network.
 
+Importing it makes MMEngine read every checkpoint through :func:`read_checkpoint`.
+"""
+
+from .download import fetch
 from .formats import BackboneFit, fit_backbone, fit_classifier
+from .loading import read_checkpoint
 
-__all__ = ['BackboneFit', 'fit_backbone', 'fit_classifier']
+__all__ = ['BackboneFit', 'fetch', 'fit_backbone', 'fit_classifier', 'read_checkpoint']

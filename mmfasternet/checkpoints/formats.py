@@ -1,4 +1,4 @@
-"""Recognise who wrote a state dict with a FasterNet in it and rename its tensors to ours.
+"""Recognise who wrote a state dict with a FasterNet in it, and rename its tensors to ours and to others'.
 
 Our names are those of the authors' files, so that only timm's differ:
 
@@ -15,7 +15,7 @@ timm                                    released files and this package
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,9 @@ from ..errors import CheckpointError
 
 #: Every FasterNet file has this tensor, whatever stands before its name.
 _ANCHOR = 'patch_embed.proj.weight'
-_NESTS = ('state_dict', 'model')
+_AVERAGED = ('state_dict_ema', 'model_ema')
+#: Where a file keeps its state dict; the averaged weights first, as timm does.
+_NESTS = (*_AVERAGED, 'state_dict', 'model')
 _CLASSIFIER = re.compile(r'(avgpool_pre_head|head)\.')
 _OUTPUT_NORM = re.compile(r'norm\d+\.')
 _BATCH_NORM_BUFFER = re.compile(r'\.(running_mean|running_var|num_batches_tracked)$')
@@ -59,6 +61,83 @@ class BackboneFit:
         return '; '.join(parts)
 
 
+@dataclass(frozen=True)
+class Weights:
+    """What a file with a FasterNet in it holds.
+
+    Args:
+        source (str): The format of the file, for people.
+        backbone (dict[str, Tensor]): The network's tensors under this package's names.
+        classifier (dict[str, Tensor]): Those of its ImageNet head, likewise.
+        others (dict[str, Tensor]): All else, such as a neck and heads, under the file's names.
+        names (dict[str, str]): The file's name of each tensor of backbone and classifier.
+    """
+
+    source: str
+    backbone: dict[str, Tensor]
+    classifier: dict[str, Tensor]
+    others: dict[str, Tensor]
+    names: dict[str, str]
+
+    def as_released(self) -> dict[str, Tensor]:
+        """Name backbone and classifier as the authors' ImageNet files do."""
+        return {**self.backbone, **self.classifier}
+
+    def as_timm(self) -> dict[str, Tensor]:
+        """Name backbone and classifier as timm does, which has no output norms."""
+        return {_to_timm(key): value for key, value in self.as_released().items() if not _OUTPUT_NORM.match(key)}
+
+    def as_model(self) -> dict[str, Tensor]:
+        """Name all tensors as a whole model of OpenMMLab does: classifier or detector."""
+        return {
+            **{f'backbone.{key}': value for key, value in self.backbone.items()},
+            **{f'head.{key}': value for key, value in self.classifier.items()},
+            **self.others,
+        }
+
+
+def recognise(source: Mapping[str, Any], where: str = '') -> Weights:
+    """Tell whose file it is, and name its tensors as this package does.
+
+    Args:
+        source (dict): What was read from the file: a state dict, or a checkpoint that nests one.
+        where (str): The network's place in the whole model, such as ``'backbone'``, for the messages. Defaults to
+            ``''``.
+
+    Returns:
+        Weights: What it holds.
+
+    Raises:
+        CheckpointError: If it holds no FasterNet.
+    """
+    state_dict = _unwrap(source)
+    prefix = _find_prefix(state_dict, where)
+    root = prefix.removesuffix('backbone.')
+    # a bare network has its classifier inside, mmpretrain's has it beside the backbone
+    head = prefix if prefix == root else f'{root}head.'
+    is_timm = any('.downsample.' in key or key.startswith(f'{prefix}conv_head.') for key in state_dict)
+    rename = _from_timm if is_timm else str
+    backbone, classifier, others, names = {}, {}, {}, {}
+    for key, value in state_dict.items():
+        name = rename(key.removeprefix(prefix))
+        inner = key.removeprefix(head) if head != prefix else name
+        if key.startswith(head) and _CLASSIFIER.match(inner):
+            classifier[inner], names[inner] = value, key
+        elif key.startswith(prefix):
+            backbone[name], names[name] = value, key
+        else:
+            others[key.removeprefix(root)] = value
+    if is_timm:
+        source_format = 'timm state dict'
+    elif any(map(_OUTPUT_NORM.match, backbone)):
+        source_format = "detector's checkpoint"
+    elif classifier:
+        source_format = 'released ImageNet file' if head == prefix else "classifier's checkpoint"
+    else:
+        source_format = 'FasterNet state dict'
+    return Weights(source_format, backbone, classifier, others, names)
+
+
 def fit_backbone(source: Mapping[str, Any], own: Mapping[str, Tensor], where: str = '') -> BackboneFit:
     """Fit a file's tensors to a FasterNet backbone.
 
@@ -74,44 +153,38 @@ def fit_backbone(source: Mapping[str, Any], own: Mapping[str, Tensor], where: st
     Raises:
         CheckpointError: If the file holds no FasterNet, or one of another shape.
     """
-    state_dict = _unwrap(source)
-    prefix = _find_prefix(state_dict, where)
-    inside = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
-    left_out = [key for key in state_dict if not key.startswith(prefix)]
-    source_format, rename = _recognise(inside, left_out)
-    names_in_file = {rename(key): prefix + key for key in inside}
-    renamed = {rename(key): value for key, value in inside.items()}
-
+    weights = recognise(source, where)
+    found = weights.backbone
     loaded, fresh, mismatches = [], [], []
     for key, value in own.items():
-        if key not in renamed:
+        if key not in found:
             if _MAY_START_FRESH.fullmatch(key):
                 fresh.append(key)
             else:
                 mismatches.append(f'{key} is not in the file')
-        elif renamed[key].shape != value.shape:
-            mismatches.append(f'{key} is {_shape(renamed[key])} in the file and {_shape(value)} here')
+        elif found[key].shape != value.shape:
+            mismatches.append(f'{key} is {_shape(found[key])} in the file and {_shape(value)} here')
         else:
             loaded.append(key)
     stages_here = {_stage_of(key) for key in own}
-    for key in renamed.keys() - own.keys():
+    for key in found.keys() - own.keys():
         if key.startswith('stages.') and _stage_of(key) in stages_here and not _BATCH_NORM_BUFFER.search(key):
             mismatches.append(f'{key} is in the file and not here')
     if mismatches:
         more = len(mismatches) - _SHOWN_MISMATCHES
         raise CheckpointError(
-            f'the file is a {source_format} of another FasterNet than this model: '
+            f'the file is a {weights.source} of another FasterNet than this model: '
             + '; '.join(sorted(mismatches, key=_position(own))[:_SHOWN_MISMATCHES])
             + (f'; and {more} more' if more > 0 else '')
             + '. Use the file of the variant that `arch` names'
         )
-    left_out += [names_in_file[key] for key in renamed if key not in own]
-    tensors = {key: value if key in fresh else renamed[key] for key, value in own.items()}
-    return BackboneFit(source_format, tensors, loaded, left_out, fresh)
+    unused = [weights.names[key] for key in (*found, *weights.classifier) if key not in own]
+    tensors = {key: value if key in fresh else found[key] for key, value in own.items()}
+    return BackboneFit(weights.source, tensors, loaded, [*weights.others, *unused], fresh)
 
 
 def fit_classifier(source: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Name the tensors of a bare classifier's file as an ``ImageClassifier`` of FasterNet and its head does.
+    """Name the tensors of a classifier's file as an ``ImageClassifier`` of FasterNet and its head does.
 
     Args:
         source (dict): A state dict, in the authors' names or timm's, or one that is an ``ImageClassifier``'s already.
@@ -122,22 +195,31 @@ def fit_classifier(source: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: If it holds no FasterNet.
     """
-    if any(key.startswith('backbone.') for key in source):
-        return dict(source)
-    state_dict = _unwrap(source)
-    prefix = _find_prefix(state_dict, '')
-    inside = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
-    _, rename = _recognise(inside, [])
-    renamed = {rename(key): value for key, value in inside.items()}
-    return {('head.' if _CLASSIFIER.match(key) else 'backbone.') + key: value for key, value in renamed.items()}
+    return recognise(source).as_model()
+
+
+def with_averaged_first(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Put averaged weights of a FasterNet where MMEngine looks, which knows ``state_dict`` alone.
+
+    Args:
+        checkpoint (dict): What was read from a file.
+
+    Returns:
+        dict: The same, with its averaged weights under ``state_dict`` if it has both.
+    """
+    for nest in _AVERAGED:
+        averaged = checkpoint.get(nest)
+        if isinstance(averaged, Mapping) and any(str(key).endswith(_ANCHOR) for key in averaged):
+            return {**checkpoint, 'state_dict': averaged}
+    return checkpoint
 
 
 def _unwrap(source: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Find the state dict in a checkpoint and keep its tensors."""
+    """Find the state dict in a checkpoint and keep its tensors, by their names in a model that is not compiled."""
     for nest in _NESTS:
         if isinstance(source.get(nest), Mapping):
             return _unwrap(source[nest])
-    return {key: value for key, value in source.items() if isinstance(value, Tensor)}
+    return {key.replace('_orig_mod.', ''): value for key, value in source.items() if isinstance(value, Tensor)}
 
 
 def _find_prefix(state_dict: Mapping[str, Tensor], where: str) -> str:
@@ -153,23 +235,18 @@ def _find_prefix(state_dict: Mapping[str, Tensor], where: str) -> str:
     return min(prefixes, key=len)
 
 
-def _recognise(state_dict: Mapping[str, Tensor], beside: Iterable[str]) -> tuple[str, Callable[[str], str]]:
-    """Tell the format of a FasterNet state dict by its names and those beside it, and how its names become ours."""
-    if any('.downsample.' in key or key.startswith('conv_head.') for key in state_dict):
-        return 'timm state dict', _from_timm
-    if any(_OUTPUT_NORM.match(key) for key in state_dict):
-        return "detector's checkpoint", str
-    if any(_CLASSIFIER.match(key) for key in state_dict):
-        return 'released ImageNet file', str
-    if any(key.startswith('head.') for key in beside):
-        return "classifier's checkpoint", str
-    return 'FasterNet state dict', str
-
-
 def _from_timm(key: str) -> str:
     key = re.sub(r'^stages\.(\d+)\.downsample\.', lambda m: f'stages.{2 * int(m[1]) - 1}.', key)
     key = re.sub(r'^stages\.(\d+)\.blocks\.', lambda m: f'stages.{2 * int(m[1])}.blocks.', key)
     return re.sub(r'^classifier\.', 'head.', re.sub(r'^conv_head\.', 'avgpool_pre_head.1.', key))
+
+
+def _to_timm(key: str) -> str:
+    key = re.sub(r'^stages\.(\d+)\.blocks\.', lambda m: f'stages.{int(m[1]) // 2}.blocks.', key)
+    key = re.sub(
+        r'^stages\.(\d+)\.(reduction|norm)\.', lambda m: f'stages.{(int(m[1]) + 1) // 2}.downsample.{m[2]}.', key
+    )
+    return re.sub(r'^head\.', 'classifier.', re.sub(r'^avgpool_pre_head\.1\.', 'conv_head.', key))
 
 
 def _stage_of(key: str) -> str:

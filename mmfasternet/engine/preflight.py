@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from ..checkpoints import fetch
 from ..datasets.class_folders import IMAGENET_WNIDS, check_label_file, list_class_folders
 from ..errors import CheckpointError, ConfigError, DataError, first_few
 from ..evaluation.dota_merged import label_folder
@@ -103,18 +103,10 @@ def fetch_checkpoint(source: str, setting: str) -> None:
     """
     if urlparse(source).scheme not in ('http', 'https'):
         return
-    target = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(source).path).name
-    if target.is_file():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # writes beside the target and renames at the end
-        torch.hub.download_url_to_file(source, str(target))
-    except OSError as error:
-        raise CheckpointError(
-            f'{setting}: {source} cannot be fetched ({getattr(error, "reason", error)}). Put the file at {target}, '
-            'or start without it: --cfg-options model.backbone.init_cfg=None'
-        ) from error
+        fetch(source)
+    except CheckpointError as error:
+        raise CheckpointError(f'{setting}: {error}') from error
 
 
 def check_dataset(dataset: dict[str, Any], setting: str) -> None:

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import as_released, make_timm, randomize_
+from conftest import FORMS, as_released, randomize_
 from mmengine.model import BaseModule
 from mmengine.runner import load_checkpoint
 
@@ -11,42 +11,6 @@ from mmfasternet.models import FasterNet
 HEADS = {'timm': '(conv_head, classifier)', 'released': '(avgpool_pre_head.1, head)'}
 
 
-@pytest.fixture(scope='module')
-def timm_file():
-    return make_timm('t0').state_dict()
-
-
-@pytest.fixture(scope='module')
-def files(timm_file):
-    """Every form in which weights of one T0 come, by name."""
-    released = as_released(timm_file)
-    detector = randomize_(FasterNet('t0')).state_dict()
-    detector = {key: released.get(key, value) for key, value in detector.items()}
-    nested = {f'backbone.{key}': value for key, value in detector.items()} | {'rpn_head.rpn_cls.bias': torch.zeros(3)}
-    return {
-        'timm': timm_file,
-        'released': released,
-        'released, nested': {'state_dict': released, 'epoch': 281},
-        'released, under model': {'model': released},
-        'Lightning': {'state_dict': {f'model.{key}': value for key, value in released.items()}},
-        'DataParallel': {f'module.{key}': value for key, value in released.items()},
-        'detector': {'meta': {'mmdet_version': '2.25.0'}, 'state_dict': nested, 'optimizer': {}},
-        'backbone': detector,
-    }
-
-
-NAMES = [
-    'timm',
-    'released',
-    'released, nested',
-    'released, under model',
-    'Lightning',
-    'DataParallel',
-    'detector',
-    'backbone',
-]
-
-
 def assert_loaded(model, timm_file):
     expected = as_released(timm_file)
     for name, value in model.state_dict().items():
@@ -54,27 +18,32 @@ def assert_loaded(model, timm_file):
             assert torch.equal(value, expected[name]), name
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', FORMS)
 def test_load_state_dict_takes_every_form(name, files, timm_file, log_lines):
     model = FasterNet('t0')
     before = {key: value.clone() for key, value in model.state_dict().items()}
     model.load_state_dict(files[name])
     assert_loaded(model, timm_file)
     (line,) = log_lines()
-    has_norms = name in ('detector', 'backbone')
+    has_norms = name in ('detector', 'mmdet 2, distributed', 'backbone')
     assert f'loaded {148 if has_norms else 128} tensors' in line
     if has_norms:
         assert torch.equal(model.norm6.weight, files['backbone']['norm6.weight'])
         assert "detector's checkpoint" in line and 'start fresh none' in line
-        assert ('left out 1 (rpn_head.rpn_cls)' if name == 'detector' else 'left out none') in line
+        assert ('left out none' if name == 'backbone' else 'left out 1 (rpn_head.rpn_cls)') in line
     else:
         assert torch.equal(model.norm6.weight, before['norm6.weight'])
         assert 'start fresh 20 (norm0, norm2, norm4, norm6)' in line
-        assert ('timm state dict' if name == 'timm' else 'released ImageNet file') in line
-        assert 'left out 3' in line and ('conv_head, ' if name == 'timm' else 'avgpool_pre_head.1, ') in line
+        kinds = {
+            'timm': 'timm state dict',
+            'timm, averaged': 'timm state dict',
+            'mmpretrain': "classifier's checkpoint",
+        }
+        assert kinds.get(name, 'released ImageNet file') in line
+        assert 'left out 3' in line and ('conv_head, ' if 'timm' in name else 'avgpool_pre_head.1, ') in line
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', FORMS)
 @pytest.mark.parametrize('inside', [False, True], ids=['alone', 'inside a detector'])
 def test_init_cfg_takes_every_form(name, inside, files, timm_file, tmp_path, log_lines):
     torch.save(files[name], tmp_path / 'weights.pth')

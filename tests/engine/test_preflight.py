@@ -1,3 +1,5 @@
+import email
+import io
 import json
 import shutil
 from urllib.error import URLError
@@ -9,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
 
+from mmfasternet.checkpoints import download
 from mmfasternet.engine import check
 from mmfasternet.engine.preflight import check_checkpoint, fetch_checkpoint
 from mmfasternet.errors import CheckpointError, ConfigError, DataError
@@ -172,18 +175,31 @@ def test_an_unnamed_checkpoint():
         check_checkpoint(None, 'init_cfg')
 
 
+class Answer(io.BytesIO):
+    """What a server sends."""
+
+    status = 200
+
+    @property
+    def headers(self):
+        return email.message_from_string(f'Content-Length: {len(self.getvalue())}')
+
+
 def test_weights_are_fetched_once_to_torchs_cache(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    content = io.BytesIO()
+    torch.save(FasterNet('t0').state_dict(), content)
     calls = []
 
-    def download(url, target):
-        calls.append(url)
-        torch.save(FasterNet('t0').state_dict(), target)
+    def urlopen(request, timeout):
+        calls.append(request.full_url)
+        return Answer(content.getvalue())
 
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    monkeypatch.setattr(download, 'urlopen', urlopen)
     for _ in range(2):
         fetch_checkpoint('https://example.org/files/t0.pth', 'init_cfg')
     assert calls == ['https://example.org/files/t0.pth']
+    assert (tmp_path / 'hub/checkpoints/t0.pth').read_bytes() == content.getvalue()
     model = FasterNet('t0', init_cfg=dict(type='Pretrained', checkpoint='https://example.org/files/t0.pth'))
     model.init_weights()
 
@@ -191,13 +207,20 @@ def test_weights_are_fetched_once_to_torchs_cache(tmp_path, monkeypatch):
 def test_offline_the_error_says_where_to_put_the_file(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
 
-    def download(url, target):
+    def urlopen(request, timeout):
         raise URLError('no network')
 
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    monkeypatch.setattr(download, 'urlopen', urlopen)
     place = f'{tmp_path}/hub/checkpoints/t0.pth'
-    with pytest.raises(CheckpointError, match=f'https://example.org/t0.pth cannot be fetched .no network.*{place}'):
+    message = f'init_cfg: https://example.org/t0.pth cannot be fetched .no network.*{place}'
+    with pytest.raises(CheckpointError, match=message):
         fetch_checkpoint('https://example.org/t0.pth', 'init_cfg')
+
+
+@pytest.mark.parametrize('source', ['file:///t0.pth', 'torchvision://resnet50', 'work_dirs/t0.pth'])
+def test_only_http_is_fetched(source, monkeypatch):
+    monkeypatch.setattr(download, 'urlopen', None)
+    fetch_checkpoint(source, 'init_cfg')
 
 
 @pytest.fixture
