@@ -9,11 +9,11 @@ import torch
 from conftest import ARCHS, FORMS, as_released, make_timm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
-from mmfasternet.checkpoints.loading import read_checkpoint
 from safetensors.torch import load_file, save_file
 
 from mmfasternet.checkpoints.converting import convert
 from mmfasternet.checkpoints.formats import recognise
+from mmfasternet.checkpoints.loading import read_checkpoint
 from mmfasternet.errors import CheckpointError
 from mmfasternet.models import ARCHITECTURES, FasterNet
 
