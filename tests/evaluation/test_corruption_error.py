@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import ALEXNET
 from mmengine.evaluator import Evaluator
 from PIL import Image
 
@@ -13,25 +14,6 @@ from mmfasternet.datasets.imagenet_robustness import CORRUPTIONS, SEVERITIES
 from mmfasternet.errors import ConfigError
 from mmfasternet.evaluation import CorruptionError
 from mmfasternet.evaluation.corruption_error import CorruptionErrors
-
-#: As fractions of one, as the benchmark's repository gives them.
-ALEXNET = dict(
-    gaussian_noise=0.886428,
-    shot_noise=0.894468,
-    impulse_noise=0.922640,
-    defocus_blur=0.819880,
-    glass_blur=0.826268,
-    motion_blur=0.785948,
-    zoom_blur=0.798360,
-    snow=0.866816,
-    frost=0.826572,
-    fog=0.819324,
-    brightness=0.564592,
-    contrast=0.853204,
-    elastic_transform=0.646056,
-    pixelate=0.717840,
-    jpeg_compression=0.606500,
-)
 
 
 def samples(errors, images=10):

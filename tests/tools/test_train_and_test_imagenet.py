@@ -12,7 +12,7 @@ import mmpretrain
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, make_timm, newest_metrics
+from conftest import ALEXNET, ROOT, make_timm, newest_metrics
 from PIL import Image
 
 from mmfasternet.datasets.class_folders import IMAGENET_R_WNIDS, IMAGENET_WNIDS
@@ -21,12 +21,6 @@ MINI = 'configs/fasternet_t0_mini_imagenet.py'
 WORK_DIR = 'work_dirs/fasternet_t0_mini_imagenet'
 CHECKPOINT = f'{WORK_DIR}/epoch_2.pth'
 MMPRETRAIN_TOOLS = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
-#: The mean corruption errors need AlexNet's, from the benchmark's repository.
-ALEXNET = dict(
-    gaussian_noise=0.886428, shot_noise=0.894468, impulse_noise=0.922640, defocus_blur=0.819880, glass_blur=0.826268,
-    motion_blur=0.785948, zoom_blur=0.798360, snow=0.866816, frost=0.826572, fog=0.819324, brightness=0.564592,
-    contrast=0.853204, elastic_transform=0.646056, pixelate=0.717840, jpeg_compression=0.606500,
-)  # fmt: skip
 
 
 def run(folder, *command, code=0):
