@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import runpy
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,21 @@ def mini_imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp('data') / 'imagenet'
     assert make_imagenet(out)['made']
     return out
+
+
+@pytest.fixture
+def run_miniature_tool(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Callable[..., tuple[int, str, str]]:
+    """Run tools/make_miniature.py in this process; gives its exit code, output and errors."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', ['make_miniature.py', *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / 'tools/make_miniature.py'), run_name='__main__')
+        return end.value.code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope='session')
@@ -165,6 +181,11 @@ def timm_file() -> dict[str, Tensor]:
 def files(timm_file: dict[str, Tensor]) -> dict[str, dict]:
     """The same weights in every form, by name."""
     return every_form(timm_file)
+
+
+def snapshot(folder: Path) -> dict[Path, bytes]:
+    """All files below a folder, by their relative paths."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
 
 
 def newest_metrics(work_dir: Path) -> dict[str, float]:

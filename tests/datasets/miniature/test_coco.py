@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import snapshot
 from mmdet.datasets import CocoDataset
 from PIL import Image
 from pycocotools.coco import COCO
@@ -22,7 +20,6 @@ from mmfasternet.datasets.miniature.objects import DRAW
 from mmfasternet.datasets.miniature.scenes import LEAST_VISIBLE, Light, compose, pieces, render, visible
 from mmfasternet.errors import DataError
 
-TOOL = Path(__file__).parents[3] / 'tools/make_miniature.py'
 IDS = {
     10: 'traffic light',
     13: 'stop sign',
@@ -50,23 +47,6 @@ def loaded(mini_coco, split):
 def no_drawing(monkeypatch):
     """Fail at once if anything is drawn."""
     monkeypatch.setattr(module, 'deal', lambda seed, split: pytest.fail('it draws'))
-
-
-@pytest.fixture
-def run_tool(monkeypatch, capsys):
-    """Run the tool as a program; gives its exit code, output and errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        return end.value.code, *capsys.readouterr()
-
-    return run
-
-
-def snapshot(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
 
 
 def polygons(annotation):
@@ -261,26 +241,6 @@ def test_what_is_there_is_not_drawn_again(mini_coco, no_drawing):
     assert snapshot(mini_coco) == before
 
 
-def foreign(folder):
-    """Somebody's real COCO, say."""
-    (folder / 'annotations').mkdir(parents=True)
-    (folder / 'annotations/instances_val2017.json').write_text('{"info": {"year": 2017}, "images": []}')
-    (folder / 'val2017').mkdir()
-    (folder / 'val2017/000000000139.jpg').write_bytes(b'precious')
-
-
-@pytest.mark.parametrize('overwrite', [False, True])
-@pytest.mark.parametrize('fill', [Path.mkdir, Path.touch, foreign])
-def test_foreign_folders_stay_untouched(tmp_path, no_drawing, fill, overwrite):
-    out = tmp_path / 'data'
-    fill(out)
-    before = snapshot(tmp_path)
-    with pytest.raises(DataError, match='no mini COCO'):
-        make_coco(out, overwrite=overwrite)
-    assert snapshot(tmp_path) == before
-    assert out.exists()
-
-
 @pytest.fixture
 def small(monkeypatch):
     """Make a few images only."""
@@ -317,35 +277,14 @@ def test_an_interrupted_run_leaves_nothing_half(tmp_path, small, monkeypatch, ex
     assert out.exists() == existing
 
 
-def test_mistakes_are_told(tmp_path):
-    with pytest.raises(DataError, match='seed is -1'):
-        make_coco(tmp_path / 'mini', seed=-1)
-    (tmp_path / 'file').touch()
-    with pytest.raises(DataError, match='cannot write'):
-        make_coco(tmp_path / 'file' / 'mini')
-
-
-def test_tool_finds_what_is_there(mini_coco, run_tool):
-    code, output, errors = run_tool('coco', mini_coco)
+def test_tool_finds_what_is_there(mini_coco, run_miniature_tool):
+    code, output, errors = run_miniature_tool('coco', mini_coco)
     assert (code, errors) == (0, '')
     assert 'already there' in output and 'train2017: 200 images' in output
 
 
-def test_tool_makes(tmp_path, small, run_tool):
-    code, output, _ = run_tool('coco', tmp_path / 'mini', '--seed', 3)
+def test_tool_makes(tmp_path, small, run_miniature_tool):
+    code, output, _ = run_miniature_tool('coco', tmp_path / 'mini', '--seed', 3)
     assert code == 0
     assert 'seed 3, made in' in output and 'val2017: 2 images' in output
     assert len(list((tmp_path / 'mini').rglob('*.jpg'))) == 5
-
-
-def test_tool_refuses(tmp_path, run_tool):
-    foreign(tmp_path / 'coco')
-    code, output, errors = run_tool('coco', tmp_path / 'coco', '--overwrite')
-    assert (code, output) == (2, '')
-    assert errors.startswith('error: ') and errors.count('\n') == 1
-
-
-def test_tool_teaches_by_example(run_tool):
-    code, output, _ = run_tool('coco', '--help')
-    assert code == 0
-    assert 'example: python tools/make_miniature.py coco' in output

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import snapshot
 from PIL import Image
 from shapely import Polygon, box, contains_xy, minimum_rotated_rectangle
 
@@ -20,7 +18,6 @@ from mmfasternet.datasets.miniature.dota import DECK, deal, describe, make_image
 from mmfasternet.datasets.miniature.scenes import Light, render
 from mmfasternet.errors import DataError
 
-TOOL = Path(__file__).parents[3] / 'tools/make_miniature.py'
 IMAGES = {'train': 24, 'val': 8, 'test': 2}
 FOLDERS = {'1.0': 'labelTxt', '1.5': 'labelTxt-v1.5'}
 #: The shortest and the longest object of each class in pixels, by its longer side.
@@ -84,19 +81,6 @@ def no_drawing(monkeypatch):
     monkeypatch.setattr(module, 'deal', lambda seed, split: pytest.fail('it draws'))
 
 
-@pytest.fixture
-def run_tool(monkeypatch, capsys):
-    """Run the tool as a program; gives its exit code, output and errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        return end.value.code, *capsys.readouterr()
-
-    return run
-
-
 def parse(path):
     lines = path.read_text().splitlines()
     assert lines[0] == 'imagesource:GoogleEarth' and lines[1].startswith('gsd:0.3')
@@ -115,10 +99,6 @@ def direction(corners):
     sideways, down = np.diff(corners[:3], axis=0)
     x, y = max(sideways, down, key=np.linalg.norm)
     return np.degrees(np.arctan2(y, x)) % 180
-
-
-def snapshot(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
 
 
 def labelled(scene):
@@ -323,29 +303,6 @@ def test_what_is_there_is_not_drawn_again(mini_dota, no_drawing):
     assert snapshot(mini_dota) == before
 
 
-def foreign(folder):
-    """Somebody's real DOTA, say."""
-    (folder / 'val/images').mkdir(parents=True)
-    (folder / 'val/images/P0003.png').write_bytes(b'precious')
-
-
-def mini_of_another_kind(folder):
-    folder.mkdir()
-    (folder / 'miniature.json').write_text('{"kind": "coco", "seed": 0, "version": 1}')
-
-
-@pytest.mark.parametrize('overwrite', [False, True])
-@pytest.mark.parametrize('fill', [Path.mkdir, Path.touch, foreign, mini_of_another_kind])
-def test_foreign_folders_stay_untouched(tmp_path, no_drawing, fill, overwrite):
-    out = tmp_path / 'data'
-    fill(out)
-    before = snapshot(tmp_path)
-    with pytest.raises(DataError, match='no mini DOTA'):
-        make_dota(out, overwrite=overwrite)
-    assert snapshot(tmp_path) == before
-    assert out.exists()
-
-
 def test_another_seed_and_missing_files_need_overwrite(tmp_path, small):
     out = tmp_path / 'mini'
     make_dota(out)
@@ -377,35 +334,14 @@ def test_an_interrupted_run_leaves_nothing_half(tmp_path, small, monkeypatch, ex
     assert out.exists() == existing
 
 
-def test_mistakes_are_told(tmp_path):
-    with pytest.raises(DataError, match='seed is -1'):
-        make_dota(tmp_path / 'mini', seed=-1)
-    (tmp_path / 'file').touch()
-    with pytest.raises(DataError, match='cannot write'):
-        make_dota(tmp_path / 'file' / 'mini')
-
-
-def test_tool_finds_what_is_there(mini_dota, run_tool):
-    code, output, errors = run_tool('dota', mini_dota)
+def test_tool_finds_what_is_there(mini_dota, run_miniature_tool):
+    code, output, errors = run_miniature_tool('dota', mini_dota)
     assert (code, errors) == (0, '')
     assert 'already there' in output and 'train: 24 images' in output
 
 
-def test_tool_makes(tmp_path, small, run_tool):
-    code, output, _ = run_tool('dota', tmp_path / 'mini', '--seed', 3)
+def test_tool_makes(tmp_path, small, run_miniature_tool):
+    code, output, _ = run_miniature_tool('dota', tmp_path / 'mini', '--seed', 3)
     assert code == 0
     assert 'mini DOTA with seed 3, made in' in output and 'val: 1 images' in output
     assert len(list((tmp_path / 'mini').rglob('*.png'))) == 4
-
-
-def test_tool_refuses(tmp_path, run_tool):
-    foreign(tmp_path / 'dota')
-    code, output, errors = run_tool('dota', tmp_path / 'dota', '--overwrite')
-    assert (code, output) == (2, '')
-    assert errors.startswith('error: ') and errors.count('\n') == 1
-
-
-def test_tool_teaches_by_example(run_tool):
-    code, output, _ = run_tool('dota', '--help')
-    assert code == 0
-    assert 'example: python tools/make_miniature.py dota' in output

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import runpy
 import sys
 from collections import Counter
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import snapshot
 from PIL import Image
 from shapely import box, contains_xy, union_all
 from timm.data import ImageNetInfo
@@ -32,7 +31,6 @@ from mmfasternet.datasets.miniature.imagenet_objects import DRAW
 from mmfasternet.datasets.miniature.renditions import STYLES, cartoon, painting, sketch, videogame
 from mmfasternet.errors import DataError, DependencyError
 
-TOOL = Path(__file__).parents[3] / 'tools/make_miniature.py'
 IMAGES = {'train': 1200, 'val': 200, 'imagenet-c': 7500, 'imagenet-r': 100}
 NAMES = {
     'n01443537': 'goldfish',
@@ -64,27 +62,10 @@ def no_drawing(monkeypatch):
     monkeypatch.setattr(module, 'deal', lambda seed, split: pytest.fail('it draws'))
 
 
-@pytest.fixture
-def run_tool(monkeypatch, capsys):
-    """Run the tool as a program; gives its exit code, output and errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        return end.value.code, *capsys.readouterr()
-
-    return run
-
-
 @pytest.fixture(params=RENDERED, ids=NAMES.get)
 def drawing(request):
     rng = np.random.default_rng(7)
     return fit(rng, SIZE, DRAW[request.param][1](rng))
-
-
-def snapshot(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
 
 
 def load(path):
@@ -319,29 +300,6 @@ def test_what_is_there_is_not_drawn_again(mini_imagenet, no_drawing):
     assert {path: path.stat().st_mtime_ns for path in mini_imagenet.rglob('*')} == before
 
 
-def foreign(folder):
-    """Somebody's real ImageNet, say."""
-    (folder / 'val/n01440764').mkdir(parents=True)
-    (folder / 'val/n01440764/ILSVRC2012_val_00000293.JPEG').write_bytes(b'precious')
-
-
-def mini_of_another_kind(folder):
-    folder.mkdir()
-    (folder / 'miniature.json').write_text('{"kind": "dota", "seed": 0, "version": 1}')
-
-
-@pytest.mark.parametrize('overwrite', [False, True])
-@pytest.mark.parametrize('fill', [Path.mkdir, Path.touch, foreign, mini_of_another_kind])
-def test_foreign_folders_stay_untouched(tmp_path, no_drawing, fill, overwrite):
-    out = tmp_path / 'data'
-    fill(out)
-    before = snapshot(tmp_path)
-    with pytest.raises(DataError, match='no mini ImageNet'):
-        make_imagenet(out, overwrite=overwrite)
-    assert snapshot(tmp_path) == before
-    assert out.exists()
-
-
 @pytest.mark.parametrize('part', IMAGES)
 def test_another_seed_and_missing_files_need_overwrite(tmp_path, small, part):
     out = tmp_path / 'mini'
@@ -377,14 +335,6 @@ def test_an_interrupted_run_leaves_nothing_half(tmp_path, small, monkeypatch, ex
     assert out.exists() == existing
 
 
-def test_mistakes_are_told(tmp_path):
-    with pytest.raises(DataError, match='seed is -1'):
-        make_imagenet(tmp_path / 'mini', seed=-1)
-    (tmp_path / 'file').touch()
-    with pytest.raises(DataError, match='cannot write'):
-        make_imagenet(tmp_path / 'file' / 'mini')
-
-
 def test_a_missing_package_is_told_at_once(tmp_path, no_drawing, monkeypatch):
     monkeypatch.setitem(sys.modules, 'imagecorruptions', None)
     with pytest.raises(
@@ -395,29 +345,15 @@ def test_a_missing_package_is_told_at_once(tmp_path, no_drawing, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_tool_finds_what_is_there(mini_imagenet, run_tool):
-    code, output, errors = run_tool('imagenet', mini_imagenet)
+def test_tool_finds_what_is_there(mini_imagenet, run_miniature_tool):
+    code, output, errors = run_miniature_tool('imagenet', mini_imagenet)
     assert (code, errors) == (0, '')
     assert 'mini ImageNet with seed 0, already there' in output
     assert 'train: 1200 images, 10 classes' in output and 'imagenet-r: 100 images, 5 classes' in output
 
 
-def test_tool_makes(tmp_path, small, run_tool):
-    code, output, _ = run_tool('imagenet', tmp_path / 'mini', '--seed', 3)
+def test_tool_makes(tmp_path, small, run_miniature_tool):
+    code, output, _ = run_miniature_tool('imagenet', tmp_path / 'mini', '--seed', 3)
     assert code == 0
     assert 'mini ImageNet with seed 3, made in' in output and 'val: 4 images' in output
     assert len(list((tmp_path / 'mini').rglob('*.[jJ]*'))) == 4 + 4 + 10 + 2 + 1
-
-
-def test_tool_refuses(tmp_path, run_tool):
-    foreign(tmp_path / 'imagenet')
-    code, output, errors = run_tool('imagenet', tmp_path / 'imagenet', '--overwrite')
-    assert (code, output) == (2, '')
-    assert errors.startswith('error: ') and errors.count('\n') == 1
-
-
-def test_tool_teaches_by_example(run_tool):
-    code, output, _ = run_tool('imagenet', '--help')
-    assert code == 0
-    assert 'Make mini ImageNet: 1200 training' in output
-    assert 'example: python tools/make_miniature.py imagenet' in output
