@@ -61,7 +61,7 @@ def fetch(url: str, model_dir: str | Path | None = None, progress: bool = True) 
 def _fetch_to(target: Path, url: str, progress: bool) -> None:
     if target.is_file():
         return
-    remedy = f'Put the file at {target}, or start without it: --cfg-options model.backbone.init_cfg=None'
+    remedy = f'Put the file at {target}'
     part = target.with_name(f'{target.name}.part')
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -106,7 +106,8 @@ def fetch_checkpoint(source: str, setting: str) -> None:
     try:
         fetch(source)
     except CheckpointError as error:
-        raise CheckpointError(f'{setting}: {error}') from error
+        without = ', or start without it: --cfg-options model.backbone.init_cfg=None' if setting == 'init_cfg' else ''
+        raise CheckpointError(f'{setting}: {error}{without}') from error
 
 
 def check_dataset(dataset: dict[str, Any], setting: str) -> None:

@@ -215,6 +215,11 @@ def test_offline_the_error_says_where_to_put_the_file(tmp_path, monkeypatch):
     message = f'init_cfg: https://example.org/t0.pth cannot be fetched .no network.*{place}'
     with pytest.raises(CheckpointError, match=message):
         fetch_checkpoint('https://example.org/t0.pth', 'init_cfg')
+    # a start without weights is no help to who tests or resumes
+    for setting, can_do_without in (('init_cfg', True), ('checkpoint', False)):
+        with pytest.raises(CheckpointError) as caught:
+            fetch_checkpoint('https://example.org/t0.pth', setting)
+        assert str(caught.value).endswith('model.backbone.init_cfg=None') == can_do_without
 
 
 @pytest.mark.parametrize('source', ['file:///t0.pth', 'torchvision://resnet50', 'work_dirs/t0.pth'])
