@@ -108,7 +108,8 @@ class OptimizedFasterNet(nn.Module):
                 'enlarge or pad them'
             )
         features = self.network(x.to(dtype=self.dtype, memory_format=torch.channels_last))
-        return tuple(feature.to(x.dtype) for feature in features)
+        # contiguous: mmcv's RoIAlign on the CPU reads channels-last features as if they were not, and finds nothing
+        return tuple(feature.to(x.dtype, memory_format=torch.contiguous_format) for feature in features)
 
     def train(self, mode: bool = True) -> OptimizedFasterNet:
         """Stay in evaluation mode.
