@@ -24,14 +24,15 @@ DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 def optimize(model: nn.Module, dtype: str = 'float32') -> nn.Module:
     """Make the FasterNet in a trained model fast, for inference alone.
 
-    Its first image takes about half a minute longer, since the network is compiled then. The model that was given stays
-    as it is; what is returned has features of the same dtype as before, and cannot be trained.
+    The network is compiled at its first image, and once more when a second size comes, for some tens of seconds each.
+    The model that was given stays as it is; what is returned has features of the same dtype as before, and cannot be
+    trained.
 
     Args:
         model (Module): A :class:`~mmfasternet.models.FasterNet`, or a detector or classifier that has one, in
             evaluation mode.
-        dtype (str): What the network computes in: ``'float32'``, which changes features by less than 1e-4 relative, or
-            ``'bfloat16'``, which is faster and keeps about three digits. A CPU without bfloat16 instructions gets
+        dtype (str): What the network computes in: ``'float32'``, in which features change by less than 1e-4 relative,
+            or ``'bfloat16'``, which is faster and less exact. A CPU without bfloat16 instructions gets
             float32, and a warning. Defaults to ``'float32'``.
 
     Returns:
@@ -58,10 +59,9 @@ def optimize(model: nn.Module, dtype: str = 'float32') -> nn.Module:
     if isinstance(model, FasterNet):
         return OptimizedFasterNet(deepcopy(model), DTYPES[dtype])
     model = deepcopy(model)
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, FasterNet):
-                setattr(parent, name, OptimizedFasterNet(child, DTYPES[dtype]))
+    for name, module in list(model.named_modules()):
+        if isinstance(module, FasterNet):
+            model.set_submodule(name, OptimizedFasterNet(module, DTYPES[dtype]))
     return model
 
 
