@@ -1,32 +1,36 @@
-"""FasterNet for inference: norms folded into the convolutions, channels last, compiled, in bfloat16 on request."""
+"""Trained models for inference: norms folded into convolutions, channels last, packed, in bfloat16 on request."""
 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from copy import deepcopy
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils._pytree import tree_map_only
 
 from ..errors import ConfigError, DataError
 from ..models import FasterNet
 from ..models.fasternet import FasterNetBlock, PatchEmbed, PatchMerging
+from .packed import can_pack, pack
+from .regions import RegionFeatures, has_fast_regions
 
 #: What the network can compute in.
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 
 
 def optimize(model: nn.Module, dtype: str = 'float32') -> nn.Module:
-    """Make the FasterNet in a trained model fast, for inference alone.
+    """Make a trained model with a FasterNet fast, for inference alone.
 
-    The network is compiled at its first image, and once more when a second size comes, for some tens of seconds each.
-    The model that was given stays as it is; what is returned has features of the same dtype as before, and cannot be
-    trained.
+    On a CPU, oneDNN computes it, from weights that are laid out for it, and neck, heads and RoIAlign of a detector
+    become fast too, as far as they are made of plain layers; images may change their size. Elsewhere the FasterNet is
+    compiled at its first image, and once more when a second size comes, for some tens of seconds each. The model that
+    was given stays as it is; what is returned cannot be trained.
 
     Args:
         model (Module): A :class:`~mmfasternet.models.FasterNet`, or a detector or classifier that has one, in
@@ -53,15 +57,19 @@ def optimize(model: nn.Module, dtype: str = 'float32') -> nn.Module:
         raise ConfigError(f'optimize: {type(model).__name__} has no FasterNet; this is for models whose backbone it is')
     if model.training or any(network.training for network in networks):
         raise ConfigError('optimize: the model is in training mode; call model.eval() first')
-    if dtype == 'bfloat16' and next(networks[0].parameters()).device.type == 'cpu' and not _cpu_has_bfloat16():
+    if dtype == 'bfloat16' and _on_cpu(model) and not _cpu_has_bfloat16():
         _warn('this CPU has no bfloat16 instructions; computing in float32')
         dtype = 'float32'
+    model = deepcopy(model).requires_grad_(False)
     if isinstance(model, FasterNet):
-        return OptimizedFasterNet(deepcopy(model), DTYPES[dtype])
-    model = deepcopy(model)
+        return OptimizedFasterNet(model, DTYPES[dtype])
     for name, module in list(model.named_modules()):
         if isinstance(module, FasterNet):
             model.set_submodule(name, OptimizedFasterNet(module, DTYPES[dtype]))
+    if _packs(model):
+        for module in model.modules():
+            if isinstance(getattr(module, 'backbone', None), OptimizedFasterNet):
+                _optimize_neck_and_heads(module, DTYPES[dtype])
     return model
 
 
@@ -76,6 +84,9 @@ class OptimizedFasterNet(nn.Module):
     def __init__(self, network: FasterNet, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
+        #: Whether the features go as they came: contiguous, in the dtype of the images. What is optimized too takes
+        #: them as they are.
+        self.restores = True
         self.stride = network.patch_embed.proj.stride[0] * 2 ** max(network.out_indices)
         for module in network.modules():
             if isinstance(module, PatchEmbed):
@@ -85,7 +96,8 @@ class OptimizedFasterNet(nn.Module):
             elif isinstance(module, FasterNetBlock):
                 module.mlp[0], module.mlp[1] = _fold(module.mlp[0], module.mlp[1])
         network = network.requires_grad_(False).to(dtype=dtype, memory_format=torch.channels_last)
-        self.network = torch.compile(network, options=dict(freezing=True)) if _can_compile(network) else network
+        packs = _packs(network)
+        self.network = pack(network, dtype) if packs else torch.compile(network, options=dict(freezing=True))
         self.eval()
 
     @torch.no_grad()
@@ -96,7 +108,7 @@ class OptimizedFasterNet(nn.Module):
             x (Tensor): Images of shape ``(N, in_channels, H, W)``.
 
         Returns:
-            tuple[Tensor]: As :meth:`FasterNet.forward` gives them, in the dtype of ``x``.
+            tuple[Tensor]: As :meth:`FasterNet.forward` gives them.
 
         Raises:
             DataError: If the images are smaller than the stride of the last stage.
@@ -108,8 +120,7 @@ class OptimizedFasterNet(nn.Module):
                 'enlarge or pad them'
             )
         features = self.network(x.to(dtype=self.dtype, memory_format=torch.channels_last))
-        # contiguous: mmcv's RoIAlign on the CPU reads channels-last features as if they were not, and finds nothing
-        return tuple(feature.to(x.dtype, memory_format=torch.contiguous_format) for feature in features)
+        return _restore(features, x.dtype) if self.restores else features
 
     def train(self, mode: bool = True) -> OptimizedFasterNet:
         """Stay in evaluation mode.
@@ -120,6 +131,31 @@ class OptimizedFasterNet(nn.Module):
         if mode:
             raise ConfigError('an optimized FasterNet cannot be trained; train the model that it was made from')
         return super().train(mode)
+
+
+def _optimize_neck_and_heads(model: nn.Module, dtype: torch.dtype) -> None:
+    """Pack what stands behind the backbone, as far as it computes the same with packed layers."""
+    for name, module in list(model.named_modules()):
+        if has_fast_regions(module):
+            model.set_submodule(name, RegionFeatures(module))
+    parts = {name: part for name, part in model.named_children() if name not in ('backbone', 'data_preprocessor')}
+    neck = parts.get('neck')
+    if not all(map(can_pack, parts.values())):
+        parts = {'neck': neck} if neck is not None and can_pack(neck) else {}
+    for name, part in parts.items():
+        packed = pack(part, dtype)
+        setattr(model, name, packed)
+        model.backbone.restores = False
+        if len(parts) == 1 or part is not neck:
+            # the heads' outputs, from which boxes are decoded, or the neck's, if the heads are not packed
+            for module in packed.modules():
+                if isinstance(module, BaseModule):
+                    module.register_forward_hook(lambda module, inputs, outputs: _restore(outputs, torch.float32))
+
+
+def _restore(features: Any, dtype: torch.dtype) -> Any:
+    """Give tensors the dtype and a contiguous format: mmcv's RoIAlign on the CPU misreads channels last."""
+    return tree_map_only(Tensor, lambda x: x.to(dtype, memory_format=torch.contiguous_format), features)
 
 
 def _fold(conv: nn.Conv2d, norm: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
@@ -134,15 +170,13 @@ def _cpu_has_bfloat16() -> bool:
     return any(capabilities.get(name, False) for name in ('avx512_bf16', 'amx_bf16', 'bf16'))
 
 
-def _can_compile(network: nn.Module) -> bool:
-    """Whether torch.compile has what it needs: on a CPU a C++ compiler."""
-    if next(network.parameters()).device.type != 'cpu':
-        return True
-    compiler = os.environ.get('CXX', 'g++')
-    if shutil.which(compiler):
-        return True
-    _warn(f'the C++ compiler {compiler} is not there, so the network is not compiled; install g++ or set CXX')
-    return False
+def _on_cpu(model: nn.Module) -> bool:
+    return all(parameter.device.type == 'cpu' for parameter in model.parameters())
+
+
+def _packs(model: nn.Module) -> bool:
+    """Whether oneDNN computes the model."""
+    return _on_cpu(model) and torch.backends.mkldnn.is_available()
 
 
 def _warn(text: str) -> None:

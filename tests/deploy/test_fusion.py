@@ -1,10 +1,12 @@
-"""Optimized networks against the ones that they were made from, and the real compiler."""
+"""Optimized networks and detectors against the ones that they were made from."""
 
 import copy
 
+import mmrotate.models  # noqa: F401, registers mmdet's and mmrotate's models
 import pytest
 import torch
 from conftest import randomize_
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
@@ -12,6 +14,8 @@ from torch import nn
 
 from mmfasternet import FasterNet
 from mmfasternet.deploy import OptimizedFasterNet, fusion, optimize
+from mmfasternet.deploy.packed import PackedConv2d, PackedLinear
+from mmfasternet.deploy.regions import RegionFeatures
 from mmfasternet.errors import ConfigError, DataError
 
 TINY = dict(embed_dims=16, depths=(1, 1, 1), act_cfg=dict(type='GELU'))
@@ -65,10 +69,12 @@ def test_features_stay_for_every_size(network, dtype, limit):
         dict(norm_cfg=dict(type='SyncBN')),
         dict(layer_scale_init_value=0.5, with_cp=True),
         dict(output_norm=False, partial_ratio=1),
+        dict(act_cfg=dict(type='SiLU')),
+        dict(act_cfg=dict(type='GELU', approximate='tanh')),
+        dict(channels_last=True),
     ],
 )
-def test_all_settings_of_the_backbone(settings, monkeypatch):
-    monkeypatch.setattr(fusion, '_can_compile', lambda network: False)
+def test_all_settings_of_the_backbone(settings):
     torch.manual_seed(0)
     network = randomize_(FasterNet(TINY, out_indices=(0, 2), **settings)).eval()
     features_equal(optimize(network), network, torch.randn(2, 3, 64, 48), 1e-4)
@@ -100,20 +106,89 @@ def test_a_backbone_inside_a_classifier_is_found():
         assert relative_error(fast(images), expected) < 1e-4
 
 
-def test_a_detector_sees_the_same_in_its_regions(checkout, monkeypatch):
-    monkeypatch.setattr(fusion, '_can_compile', lambda network: False)
-    cfg = Config.fromfile(checkout / 'configs/mask_rcnn_fasternet_t0_mini_coco.py')
-    init_default_scope(cfg.default_scope)
-    torch.manual_seed(0)
-    model = randomize_(MODELS.build(cfg.model)).eval()
-    images, rois = torch.randn(2, 3, 96, 128), torch.tensor([[0, 10.0, 8.0, 60.0, 90.0], [1, 30.0, 5.0, 41.0, 77.0]])
-    with torch.no_grad():
-        expected, found = (
-            network.roi_head.bbox_roi_extractor(network.extract_feat(images)[:4], rois)
-            for network in (model, optimize(model))
-        )
-    assert expected.std() > 1e-2, 'nothing to compare'
-    assert relative_error(found, expected) < 1e-4
+DETECTORS = {'mmdet': 'mask_rcnn_fasternet_t0_mini_coco', 'mmrotate': 'oriented_rcnn_fasternet_t0_mini_dota'}
+
+
+@pytest.fixture
+def build(checkout):
+    def build(scope, change=lambda model: None):
+        cfg = Config.fromfile(checkout / f'configs/{DETECTORS[scope]}.py')
+        init_default_scope(scope)
+        change(cfg.model)
+        torch.manual_seed(0)
+        return randomize_(MODELS.build(cfg.model)).eval()
+
+    return build
+
+
+@torch.no_grad()
+def outputs(model, images):
+    """What the boxes and masks of a detector are decoded from, for regions that are the same for every model."""
+    feats = model.extract_feat(images)
+    rois = torch.tensor([[0, 10.0, 8.0, 60.0, 90.0], [1, 30.0, 5.0, 41.0, 77.0], [1, 0.0, 0.0, 127.0, 95.0]])
+    roi_head = model.roi_head
+    if hasattr(roi_head, 'mask_head'):
+        regions = dict(rois=rois)
+        masks = roi_head._mask_forward(feats, **regions)['mask_preds']
+    else:
+        rois = torch.cat((rois, torch.tensor([[0.3], [-1.0], [2.0]])), 1)
+        masks = None
+    boxes = roi_head._bbox_forward(feats, rois)
+    parts = [*model.rpn_head(feats), boxes['cls_score'], boxes['bbox_pred'], masks]
+    return [part for group in parts if group is not None for part in (group if isinstance(group, list) else [group])]
+
+
+def assert_same_outputs(fast, model, limit):
+    images = torch.randn(2, 3, 96, 128)
+    expected = outputs(model, images)
+    found = outputs(fast, images)
+    assert len(found) == len(expected) >= 12
+    for ours, theirs in zip(found, expected):
+        assert theirs.std() > 1e-3, 'nothing to compare'
+        assert ours.dtype == torch.float32
+        assert relative_error(ours, theirs) < limit
+
+
+@pytest.mark.parametrize(('dtype', 'limit'), [('float32', 1e-4), ('bfloat16', 3e-2)])
+@pytest.mark.parametrize('scope', DETECTORS)
+def test_a_whole_detector_computes_the_same(build, scope, dtype, limit):
+    model = build(scope)
+    fast = optimize(model, dtype)
+    assert_same_outputs(fast, model, limit)
+    assert isinstance(fast.roi_head.bbox_roi_extractor, RegionFeatures)
+    slow = [name for name, part in fast.named_modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
+    assert not slow
+    assert any(isinstance(part, PackedLinear) for part in fast.roi_head.modules())
+
+
+def test_operators_that_would_misread_the_features_get_them_as_they_expect(build):
+    def use_max(model):
+        model.roi_head.bbox_roi_extractor.roi_layer.pool_mode = 'max'
+
+    model = build('mmdet', use_max)
+    fast = optimize(model)
+    assert_same_outputs(fast, model, 1e-4)
+    assert any(isinstance(part, PackedConv2d) for part in fast.neck.modules())
+    assert not any(isinstance(part, PackedConv2d) for part in fast.rpn_head.modules())
+
+
+def test_a_detector_finds_the_same_objects(build):
+    model = build('mmdet', lambda model: model.test_cfg.rcnn.update(score_thr=0.0))
+    fast = optimize(model)
+    data = dict(
+        inputs=[torch.randint(0, 255, (3, 96, 128), dtype=torch.uint8)],
+        data_samples=[DetDataSample(metainfo=dict(img_shape=(96, 128), ori_shape=(96, 128), scale_factor=(1.0, 1.0)))],
+    )
+    expected, found = (network.test_step(copy.deepcopy(data))[0].pred_instances for network in (model, fast))
+    assert len(found) == len(expected) > 10
+    order, other = expected.bboxes.sum(1).argsort(), found.bboxes.sum(1).argsort()
+    torch.testing.assert_close(found.bboxes[other], expected.bboxes[order], rtol=1e-3, atol=1e-2)
+    assert (found.masks[other] != expected.masks[order]).float().mean() < 1e-3
+
+
+def test_where_onednn_cannot_compute_torch_compiles(network, monkeypatch):
+    monkeypatch.setattr(fusion, '_packs', lambda model: False)
+    features_equal(optimize(network), network, torch.randn(1, 3, 64, 64), 1e-4)
 
 
 def test_mistakes_are_told(network):
@@ -137,12 +212,3 @@ def test_a_cpu_without_bfloat16_computes_in_float32(network, monkeypatch, warnin
     [record] = warnings_
     assert record.levelname == 'WARNING'
     assert record.getMessage() == 'optimize: this CPU has no bfloat16 instructions; computing in float32'
-
-
-def test_without_a_compiler_the_numbers_stay(network, monkeypatch, warnings_):
-    monkeypatch.setenv('CXX', 'no-such-compiler')
-    fast = optimize(network)
-    [record] = warnings_
-    assert record.levelname == 'WARNING'
-    assert 'no-such-compiler is not there' in record.getMessage()
-    features_equal(fast, network, torch.randn(1, 3, 64, 64), 1e-4)

@@ -1,0 +1,194 @@
+"""Layers for inference on a CPU: weights laid out for oneDNN once, features in channels last, no compiler needed.
+
+The operators are those that ``torch.compile`` puts in the place of convolutions and linear layers too. Called directly
+they take images of any size at once, where a compiled graph takes tens of seconds to start and, once sizes change, lays
+out the weights anew at every call.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from ..models.fasternet import FasterNetBlock
+
+_ops = torch.ops.mkldnn
+#: Activations that oneDNN computes while it writes the output: attribute, scalars, algorithm.
+_FUSED = {nn.ReLU: ('relu', [], ''), nn.GELU: ('gelu', [], 'none')}
+_NOT_FUSED: tuple[str, list, str] = ('none', [], '')
+#: How many shapes of input a convolution is ready for at once: the levels of a feature pyramid, and some more.
+_SHAPES = 8
+#: Where the plain layers are defined, and mmcv's subclasses of them, which only differ for ancient torch.
+_PLAIN = (
+    'torch.nn.modules.conv',
+    'torch.nn.modules.linear',
+    'mmcv.cnn.bricks.wrappers',
+    'mmfasternet.models.patch_conv',
+)
+
+
+class PackedConv2d(nn.Module):
+    """A convolution, transposed or not.
+
+    The best layout of the weights depends on the shape of the input, and another one costs up to fifty times the
+    convolution itself. So each shape gets its own, and shapes that agree share one.
+
+    Args:
+        conv (Conv2d | ConvTranspose2d): The layer.
+        dtype (dtype): What it computes in, and the dtype of its output.
+    """
+
+    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.plain_weight = conv.weight.detach().to(dtype)
+        self.bias = None if conv.bias is None else conv.bias.detach().to(dtype)
+        self.settings = [list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups]
+        self.op, self.pack = _ops._convolution_pointwise, _ops._reorder_convolution_weight
+        if isinstance(conv, nn.ConvTranspose2d):
+            self.settings.insert(1, list(conv.output_padding))
+            self.op, self.pack = _ops._convolution_transpose_pointwise, _ops._reorder_convolution_transpose_weight
+        self._by_shape: OrderedDict[torch.Size, Tensor] = OrderedDict()
+        self._by_layout: WeakValueDictionary[bytes, Tensor] = WeakValueDictionary()
+
+    def weight_for(self, shape: torch.Size) -> Tensor:
+        """Give the weights in the layout for inputs of a shape."""
+        if shape in self._by_shape:
+            self._by_shape.move_to_end(shape)
+            return self._by_shape[shape]
+        weight = self.pack(self.plain_weight, *self.settings, shape)
+        layout = _ops._get_mkldnn_serialized_md(weight).numpy().tobytes()
+        weight = self._by_shape[shape] = self._by_layout.setdefault(layout, weight)
+        if len(self._by_shape) > _SHAPES:
+            self._by_shape.popitem(last=False)
+        return weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, in_channels, H, W)`` of any dtype to ``(N, out_channels, H', W')`` in channels last."""
+        return self.op(x.to(self.dtype), self.weight_for(x.shape), self.bias, *self.settings, *_NOT_FUSED)
+
+    def add_to_(self, shortcut: Tensor, x: Tensor) -> Tensor:
+        """Add the output to ``shortcut`` ``(N, out_channels, H', W')`` in its place, without writing it out before."""
+        return _ops._convolution_pointwise_.binary(
+            shortcut, x, self.weight_for(x.shape), self.bias, *self.settings, 'add', 1.0, None, [], None
+        )
+
+
+class PackedLinear(nn.Module):
+    """A linear layer. The layout of its weights is the same for every batch.
+
+    Args:
+        weight (Tensor): Of shape ``(out_features, in_features)``.
+        bias (Tensor, optional): Of shape ``(out_features,)``.
+        dtype (dtype): What it computes in, and the dtype of its output.
+        activation (Module, optional): ReLU or GELU, computed on the way. Defaults to None.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, activation: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.weight = _ops._reorder_linear_weight(weight.detach().to(dtype).contiguous())
+        self.bias = None if bias is None else bias.detach().to(dtype)
+        self.fused = _NOT_FUSED if activation is None else _FUSED[type(activation)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(..., in_features)`` of any dtype to ``(..., out_features)``."""
+        return _ops._linear_pointwise(x.to(self.dtype), self.weight, self.bias, *self.fused)
+
+
+class PackedBlock(nn.Module):
+    """A FasterNet block that writes its output over its input, and whose PConv copies no untouched channel.
+
+    PConv puts its output into the first channels of the input, where the MLP reads it. Then the shortcut gets these
+    channels back as they were, and the MLP's last convolution adds to it.
+
+    Args:
+        block (FasterNetBlock): The block, its norm folded away, with an activation of :data:`_FUSED`.
+        dtype (dtype): What it computes in.
+    """
+
+    def __init__(self, block: FasterNetBlock, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.conv_channels = block.spatial_mixing.conv_channels
+        expand, _, activation, reduce = block.mlp
+        if block.layer_scale is not None:
+            reduce.weight.data *= block.layer_scale.data[:, None, None, None]
+        self.partial_conv = PackedConv2d(block.spatial_mixing.partial_conv3, dtype)
+        self.expand = PackedLinear(expand.weight.flatten(1), expand.bias, dtype, activation)
+        self.reduce = PackedConv2d(reduce, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Replace features ``(N, C, H, W)``, in channels last, by those of the block."""
+        mixed = x[:, : self.conv_channels]
+        kept = mixed.clone(memory_format=torch.channels_last)
+        mixed.copy_(self.partial_conv(kept))
+        branch = self.expand(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        mixed.copy_(kept)
+        return self.reduce.add_to_(x, branch)
+
+
+def pack(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Put packed layers in the place of all convolutions, linear layers and FasterNet's blocks.
+
+    Args:
+        module (Module): On the CPU, in evaluation mode, its norms folded away where they can be. It is changed.
+        dtype (dtype): What to compute in.
+
+    Returns:
+        Module: The module, or what replaces it.
+    """
+    if isinstance(module, FasterNetBlock) and isinstance(module.mlp[1], nn.Identity) and _is_fused(module.mlp[2]):
+        return PackedBlock(module, dtype)
+    if _is_plain(module, nn.Conv2d, nn.ConvTranspose2d):
+        return PackedConv2d(module, dtype)
+    if _is_plain(module, nn.Linear):
+        return PackedLinear(module.weight, module.bias, dtype)
+    for name, child in module.named_children():
+        setattr(module, name, pack(child, dtype))
+    return module
+
+
+def can_pack(module: nn.Module) -> bool:
+    """Tell whether a neck or head computes the same with packed layers, in channels last and in any dtype.
+
+    That is so if it is made of plain convolutions, linear layers and norms. What else has weights may read them in ways
+    of its own, and mmcv's compiled operators read channels-last features on the CPU as if they were not, without an
+    error.
+
+    Args:
+        module (Module): The neck or head.
+
+    Returns:
+        bool: Whether it does.
+    """
+    layers = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+    return all(
+        not type(part).__module__.startswith('mmcv.ops')
+        and (
+            next(part.parameters(recurse=False), None) is None
+            or _is_plain(part, *layers)
+            or isinstance(part, (_NormBase, nn.GroupNorm, nn.LayerNorm))
+        )
+        for part in module.modules()
+    )
+
+
+def _is_fused(activation: nn.Module) -> bool:
+    """Whether oneDNN computes an activation on the way."""
+    return type(activation) in _FUSED and getattr(activation, 'approximate', 'none') == 'none'
+
+
+def _is_plain(module: nn.Module, *layers: type[nn.Module]) -> bool:
+    """Whether a module is such a layer and no subclass that computes something else."""
+    return (
+        isinstance(module, layers)
+        and type(module).__module__ in _PLAIN
+        and not isinstance(getattr(module, 'padding', None), str)
+        and getattr(module, 'padding_mode', 'zeros') == 'zeros'
+    )
