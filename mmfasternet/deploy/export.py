@@ -1,0 +1,266 @@
+"""A trained network in a file for other runtimes: ONNX, OpenVINO, torch.export."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from ..files import whole_file
+from ..models import FasterNet
+from .runtime import ExportedNetwork, check_backend, need_packages
+
+#: The formats, and how their files end.
+FORMATS = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
+#: What each needs, to write a file and to check it.
+_PACKAGES = {
+    'onnx': ('onnx', 'onnxscript', 'onnxruntime'),
+    'openvino': ('onnx', 'onnxscript', 'openvino'),
+    'torch-export': (),
+}
+#: The parts of a model that can be exported, in the order in which images go through them.
+PARTS = ('backbone', 'neck', 'head')
+#: How much an exported network may differ from PyTorch, relative, in the norm of an output.
+TOLERANCE = 1e-4
+
+
+class Exported(NamedTuple):
+    """What was written.
+
+    Attributes:
+        path: The file; for OpenVINO the ``.xml``, with the ``.bin`` beside it.
+        size: Bytes, of all that was written.
+        metadata: What stands in the file beside the network, its ``inputs`` and ``outputs`` among it.
+        difference: The largest relative difference to PyTorch found.
+    """
+
+    path: Path
+    size: int
+    metadata: dict[str, str]
+    difference: float
+
+
+def export(
+    model: nn.Module,
+    path: str | Path,
+    format: str,
+    parts: Sequence[str] = PARTS,
+    metadata: dict[str, str] | None = None,
+) -> Exported:
+    """Write a trained network to a file, for images of any number and size.
+
+    The file takes its place when what it computes, run on random images of two sizes, is what PyTorch computes.
+    Weights are kept in float32; in ONNX and OpenVINO files batch norms are folded into the convolutions before them.
+
+    Args:
+        model (Module): A :class:`~mmfasternet.models.FasterNet`, or a detector or classifier whose backbone it is, in
+            evaluation mode.
+        path (Path): The file: ``.onnx``, ``.xml`` for OpenVINO, which gets a ``.bin`` beside it, or ``.pt2``.
+        format (str): ``'onnx'``, ``'openvino'`` or ``'torch-export'``.
+        parts (Sequence[str]): Which of :data:`PARTS` to export, as far as the model has them. Defaults to all: the
+            features of a detector's neck, the logits of a classifier.
+        metadata (dict[str, str], optional): What else to write into the file. Defaults to None.
+
+    Returns:
+        Exported: What was written.
+
+    Raises:
+        ConfigError: If the model cannot be exported, or format, path and parts do not go together.
+        DependencyError: If a package is missing.
+
+    Examples:
+        >>> from mmfasternet import FasterNet
+        >>> from mmfasternet.deploy import export
+        >>> export(FasterNet('s').eval(), 'fasternet_s.onnx', 'onnx')
+    """
+    path = Path(path)
+    if format not in FORMATS:
+        raise ConfigError(f'export: format is {format!r}; choose one of {", ".join(FORMATS)}')
+    if path.suffix != FORMATS[format]:
+        raise ConfigError(f'export: {path} is to be of format {format}; let its name end in {FORMATS[format]}')
+    need_packages(*_PACKAGES[format])
+    backbone, network = _choose_parts(model, parts)
+    # the copy is for whatever the exporters do to it, and for models on a GPU or in half precision
+    network = deepcopy(network).cpu().float().requires_grad_(False)
+    stride = backbone.patch_embed.proj.stride[0] * 2 ** max(backbone.out_indices)
+    images = [torch.randn(shape) for shape in _shapes(backbone.patch_embed.proj.in_channels, stride)]
+    with torch.no_grad():
+        expected = [_as_tuple(network(x)) for x in images]
+    metadata = {
+        **(metadata or {}),
+        'network': ' + '.join(type(part).__name__ for part in network),
+        'inputs': f'images (N, {images[0].shape[1]}, H, W)',
+        'outputs': ', '.join(_describe(expected[0], images[0])),
+        'stride': str(stride),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # torch's and the exporters', about their own insides
+        with _WRITERS[format](network, images[0], path, metadata) as infer, torch.no_grad():
+            difference = max(
+                _relative_difference(found, wanted)
+                for x, outputs in zip(images, expected)
+                for found, wanted in zip(_as_tuple(infer(x)), outputs, strict=True)
+            )
+            if not difference <= TOLERANCE:
+                raise RuntimeError(
+                    f'{format} computes something else than PyTorch: a relative difference of {difference:.1g}, at '
+                    f'most {TOLERANCE:.0g} is expected; nothing is written to {path}'
+                )
+    written = [path, path.with_suffix('.bin')] if format == 'openvino' else [path]
+    return Exported(path, sum(file.stat().st_size for file in written), metadata, difference)
+
+
+def use_backend(model: nn.Module, backend: str, dtype: str = 'float32') -> nn.Module:
+    """Let ONNX Runtime or OpenVINO compute the backbone and neck of a model, on the CPU.
+
+    Args:
+        model (Module): A :class:`~mmfasternet.models.FasterNet`, or a detector or classifier whose backbone it is, in
+            evaluation mode. It stays as it is.
+        backend (str): ``'onnxruntime'`` or ``'openvino'``.
+        dtype (str): As for :class:`~mmfasternet.deploy.ExportedNetwork`. Defaults to ``'float32'``.
+
+    Returns:
+        Module: A copy of the model that is for inference alone.
+
+    Raises:
+        ConfigError: If the model cannot be exported, or backend and dtype do not go together.
+        DependencyError: If a package is missing.
+    """
+    check_backend(backend, dtype)
+    if isinstance(model, FasterNet):
+        return _exported(model, backend, dtype)
+    model = deepcopy(model)
+    # a model for test-time augmentation holds the one that has the backbone
+    owners = [module for module in model.modules() if isinstance(getattr(module, 'backbone', None), FasterNet)]
+    if not owners:
+        raise ConfigError(f'{type(model).__name__} has no FasterNet as backbone, which {backend} could compute')
+    for owner in owners:
+        owner.backbone = _exported(owner, backend, dtype)
+        if getattr(owner, 'neck', None) is not None:
+            owner.neck = nn.Identity()
+    return model
+
+
+def _exported(model: nn.Module, backend: str, dtype: str) -> ExportedNetwork:
+    """Backbone and neck by way of a file, which the runtime does not need any more when it has read it."""
+    format = 'onnx' if backend == 'onnxruntime' else 'openvino'
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f'network{FORMATS[format]}')
+        export(model, path, format, parts=('backbone', 'neck'))
+        return ExportedNetwork(path, backend, dtype)
+
+
+def _choose_parts(model: nn.Module, parts: Sequence[str]) -> tuple[FasterNet, nn.Sequential]:
+    """The backbone, and all of the model that is to be exported."""
+    if not parts or not set(parts) <= set(PARTS) or parts[0] != PARTS[0]:
+        raise ConfigError(f'export: parts are {tuple(parts)}; choose from {", ".join(PARTS)}, the backbone first')
+    backbone = model if isinstance(model, FasterNet) else getattr(model, 'backbone', None)
+    if not isinstance(backbone, FasterNet):
+        raise ConfigError(f'export: the backbone of {type(model).__name__} is no FasterNet')
+    if model.training:
+        raise ConfigError('export: the model is in training mode; call model.eval() first')
+    others = {part: getattr(model, part, None) for part in PARTS[1:] if part in parts}
+    chosen = dict(backbone=backbone, **{part: module for part, module in others.items() if module is not None})
+    return backbone, nn.Sequential(OrderedDict(chosen))
+
+
+def _shapes(channels: int, stride: int) -> Iterator[tuple[int, int, int, int]]:
+    """Sizes of images to export with and to check with: large enough for a pyramid on top, and one uneven."""
+    yield 2, channels, 8 * stride, 10 * stride
+    yield 1, channels, 9 * stride + 5, 8 * stride + 3
+
+
+def _describe(outputs: Sequence[Tensor], images: Tensor) -> Iterator[str]:
+    for name, output in zip(_output_names(outputs), outputs):
+        strides = [of // by for of, by in zip(images.shape[2:], output.shape[2:])]
+        yield f'{name} ({", ".join(["N", str(output.shape[1]), *(f"{side}/{by}" for side, by in zip("HW", strides))])})'
+
+
+def _output_names(outputs: Sequence[Tensor]) -> list[str]:
+    if outputs[0].dim() == 2:
+        return ['logits']
+    return [f'features{index}' for index in range(len(outputs))]
+
+
+def _as_tuple(outputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+
+def _relative_difference(found: Tensor, expected: Tensor) -> float:
+    if found.shape != expected.shape:
+        return float('inf')
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+# Each of these writes a file, gives what runs it, and lets it take its place when the caller is content.
+
+
+@contextmanager
+def _write_onnx(
+    network: nn.Module, images: Tensor, path: Path, metadata: dict[str, str]
+) -> Iterator[Callable[[Tensor], Any]]:
+    with whole_file(path) as draft:
+        _to_onnx(network, images, draft, metadata)
+        yield ExportedNetwork(draft, 'onnxruntime')
+
+
+@contextmanager
+def _write_openvino(
+    network: nn.Module, images: Tensor, path: Path, metadata: dict[str, str]
+) -> Iterator[Callable[[Tensor], Any]]:
+    import openvino
+
+    with TemporaryDirectory() as folder:
+        # by way of ONNX: its names and metadata stay, and it is converted within a second
+        _to_onnx(network, images, Path(folder, 'network.onnx'), metadata)
+        model = openvino.convert_model(Path(folder, 'network.onnx'))
+        # OpenVINO names the .bin as the .xml, so it lies where whole_file looks for it
+        with whole_file(path) as draft, whole_file(path.with_suffix('.bin')):
+            openvino.save_model(model, draft, compress_to_fp16=False)
+            yield ExportedNetwork(draft, 'openvino')
+            # until both are there, no .xml stands beside the weights of another network
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _write_torch_export(
+    network: nn.Module, images: Tensor, path: Path, metadata: dict[str, str]
+) -> Iterator[Callable[[Tensor], Any]]:
+    sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    program = torch.export.export(network, (images,), dynamic_shapes=(sizes,))
+    with whole_file(path) as draft:
+        torch.export.save(program, draft, extra_files={'metadata.json': json.dumps(metadata)})
+        # without the guards: torch derives some from the size of its example that nothing in the network asks for
+        yield torch.export.load(draft).module(check_guards=False)
+
+
+_WRITERS = {'onnx': _write_onnx, 'openvino': _write_openvino, 'torch-export': _write_torch_export}
+
+
+def _to_onnx(network: nn.Module, images: Tensor, path: Path, metadata: dict[str, str]) -> None:
+    with torch.no_grad():
+        program = torch.onnx.export(
+            network,
+            (images,),
+            dynamo=True,
+            dynamic_shapes=({0: 'batch', 2: 'height', 3: 'width'},),
+            input_names=['images'],
+            output_names=_output_names(_as_tuple(network(images))),
+            verbose=False,
+        )
+    graph = program.model.graph
+    # the exporter notes of each node which lines of which file on this machine it comes from
+    for noted in (graph, *graph):
+        noted.metadata_props.clear()
+    program.model.metadata_props.update(metadata)
+    program.save(path, external_data=False)

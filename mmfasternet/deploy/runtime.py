@@ -1,0 +1,151 @@
+"""An exported network as a PyTorch module: the numbers come from ONNX Runtime or OpenVINO."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from ..errors import ConfigError, DataError, DependencyError
+
+#: The runtimes, and what each can compute in.
+BACKENDS = {'onnxruntime': ('float32',), 'openvino': ('float32', 'bfloat16')}
+
+
+class ExportedNetwork(nn.Module):
+    """A network in a file, for inference on the CPU, with as many threads as torch has when it is read.
+
+    Args:
+        path (Path): What :func:`~mmfasternet.deploy.export` wrote: for ONNX Runtime an ``.onnx``, for OpenVINO an
+            ``.xml`` with its ``.bin`` beside it.
+        backend (str): ``'onnxruntime'`` or ``'openvino'``.
+        dtype (str): What it computes in: ``'float32'``, or ``'bfloat16'``, which only OpenVINO has, and which is faster
+            and less exact. A CPU without bfloat16 instructions gets float32, and a warning. Defaults to ``'float32'``.
+
+    Raises:
+        ConfigError: If backend and dtype do not go together, or the file was not written by this package.
+        DependencyError: If the backend is not installed.
+    """
+
+    def __init__(self, path: str | Path, backend: str, dtype: str = 'float32') -> None:
+        super().__init__()
+        check_backend(backend, dtype)
+        read = _read_onnxruntime if backend == 'onnxruntime' else _read_openvino
+        self.backend = backend
+        self.infer, self.metadata = read(Path(path), dtype)
+        if 'stride' not in self.metadata:
+            raise ConfigError(f'{path} was not written by mmfasternet: it lacks its metadata; export the network again')
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute what the exported network gives.
+
+        Args:
+            x (Tensor): Images of shape ``(N, C, H, W)``, on any device.
+
+        Returns:
+            tuple[Tensor]: Its outputs, contiguous, on the device and in the dtype of ``x``.
+
+        Raises:
+            DataError: If the images are smaller than the stride of the network.
+        """
+        height, width = x.shape[-2:]
+        stride = int(self.metadata['stride'])
+        if min(height, width) < stride:
+            # the runtimes would fail with a shape, or give features of size 0
+            raise DataError(
+                f'images of {width}x{height} pixels, but the exported network has a stride of {stride}; pad or enlarge '
+                'them'
+            )
+        outputs = self.infer(x.detach().to('cpu', torch.float32).contiguous())
+        return tuple(output.to(x) for output in outputs)
+
+    def extra_repr(self) -> str:
+        """Show the setting in the printed model."""
+        return f'backend={self.backend}'
+
+
+def check_backend(backend: str, dtype: str = 'float32') -> None:
+    """Check that a backend is known, installed, and can compute in a dtype.
+
+    Args:
+        backend (str): Its name.
+        dtype (str): ``'float32'`` or ``'bfloat16'``. Defaults to ``'float32'``.
+
+    Raises:
+        ConfigError: If there is no such backend, or it does not have this dtype.
+        DependencyError: If it is not installed.
+    """
+    if backend not in BACKENDS:
+        raise ConfigError(f'backend is {backend!r}; choose one of {", ".join(BACKENDS)}')
+    if dtype not in BACKENDS[backend]:
+        raise ConfigError(f'{backend} computes in {" or ".join(BACKENDS[backend])}, not in {dtype!r}')
+    need_packages(backend)
+
+
+def need_packages(*names: str) -> None:
+    """Check that optional packages are installed.
+
+    Args:
+        *names (str): The packages.
+
+    Raises:
+        DependencyError: If not.
+    """
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise DependencyError(f"not installed: {', '.join(missing)}; get all for deployment: pip install '.[deploy]'")
+
+
+def _read_onnxruntime(path: Path, dtype: str) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], dict[str, str]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # threads that wait by spinning take the cores from the heads, which come next
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    (images,) = session.get_inputs()
+
+    def infer(x: Tensor) -> tuple[Tensor, ...]:
+        # DLPack: nothing is copied, and a tensor keeps the memory that it lies in
+        inputs = {images.name: onnxruntime.OrtValue.from_dlpack(x)}
+        return tuple(map(torch.from_dlpack, session.run_with_ort_values(None, inputs)))
+
+    return infer, session.get_modelmeta().custom_metadata_map
+
+
+def _read_openvino(path: Path, dtype: str) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], dict[str, str]]:
+    import openvino
+    from openvino.properties import hint
+
+    core = openvino.Core()
+    if dtype == 'bfloat16' and 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+        print_log(
+            'openvino: this CPU has no bfloat16 instructions; computing in float32',
+            logger='current',
+            level=logging.WARNING,
+        )
+        dtype = 'float32'
+    model = core.read_model(path)
+    settings = {
+        hint.performance_mode: hint.PerformanceMode.LATENCY,
+        hint.inference_precision: openvino.Type.bf16 if dtype == 'bfloat16' else openvino.Type.f32,
+        openvino.properties.inference_num_threads: torch.get_num_threads(),
+    }
+    compiled = core.compile_model(model, 'CPU', settings)
+
+    def infer(x: Tensor) -> tuple[Tensor, ...]:
+        # a new request each time, so that the outputs are in memory of their own; copying them costs more
+        request = compiled.create_infer_request()
+        request.infer({0: x.numpy()}, share_inputs=True, share_outputs=True)
+        return tuple(torch.from_numpy(output.data) for output in request.output_tensors)
+
+    # where OpenVINO puts the metadata of the ONNX file that it converted
+    info = model.get_rt_info('framework').value if model.has_rt_info('framework') else {}
+    return infer, {key: str(value) for key, value in info.items()}
