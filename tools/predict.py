@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from mmfasternet.engine.acceleration import add_flags
 from mmfasternet.engine.predict import predict
 from mmfasternet.errors import run_tool
 
@@ -34,6 +35,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar='PIXELS',
         help='how much neighbouring tiles share; best more than an object is long (a fifth of the tile)',
     )
+    add_flags(parser)
     return parser.parse_args()
 
 

@@ -7,6 +7,7 @@ import argparse
 from mmengine.config import DictAction
 
 from mmfasternet.engine import test
+from mmfasternet.engine.acceleration import add_flags
 from mmfasternet.errors import run_tool
 
 
@@ -37,6 +38,7 @@ def parse_arguments() -> argparse.Namespace:
         default='none',
         help='who starts the processes (none)',
     )
+    add_flags(parser)
     parser.add_argument('--tta', action='store_true', help='test each image and its mirror image and merge the two')
     parser.add_argument(
         '--all-ious',

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.registry import METRICS, RUNNERS, init_default_scope
 from mmengine.runner import Runner
 
+from ..deploy.fusion import _cpu_has_bfloat16
 from ..errors import ConfigError, DataError, DependencyError
 from ..evaluation import CorruptionError
 from . import class_pictures  # noqa: F401, registers the hook
+from .acceleration import check_flags
 from .preflight import check, leaf_datasets, test_metrics
 
 
@@ -64,6 +68,7 @@ def test(args: Namespace) -> dict[str, float]:
     """
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise ConfigError(f'--out {args.out}: the predictions are written as a pickle; name a .pkl file')
+    check_flags(args)
     cfg = _load_config(args)
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
@@ -74,6 +79,9 @@ def test(args: Namespace) -> dict[str, float]:
         _set_all_ious(cfg)
     if args.submission:
         _set_submission(cfg, args)
+    if args.optimize or args.backend:
+        accelerate = dict(type='AccelerateHook', optimize=args.optimize, backend=args.backend)
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), accelerate]
     _set_dataloader_defaults(cfg, 'test_dataloader')
     check(cfg, 'test')
     runner = _build_runner(cfg)
@@ -139,7 +147,18 @@ def _scope(cfg: Config) -> str:
 
 
 def _set_amp(cfg: Config) -> None:
-    """Train with automatic mixed precision."""
+    """Train with automatic mixed precision: on a GPU by MMEngine's wrapper, on a CPU with the backbone in bfloat16."""
+    if get_device() == 'cpu':
+        backbone = cfg.model.get('backbone') or {}
+        if backbone.get('type') != 'FasterNet':
+            raise ConfigError(
+                f'--amp: without a GPU only FasterNet trains in mixed precision; model.backbone.type is '
+                f'{backbone.get("type")!r}. Leave --amp out'
+            )
+        backbone.bf16 = _cpu_has_bfloat16()
+        text = 'the backbone trains in bfloat16' if backbone.bf16 else 'this CPU has no bfloat16 either, so in float32'
+        print_log(f'--amp: there is no GPU; {text}', logger='current')
+        return
     wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ConfigError(f'--amp replaces an OptimWrapper, but optim_wrapper.type is {wrapper!r}')

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from ..datasets.dota_tiles import IMAGE_ENDINGS, cut_tile, read_image, tile_windows
 from ..errors import CheckpointError, ConfigError, DataError
 from ..evaluation.merging import merge_tiles
+from .acceleration import accelerate, check_flags
 from .launch import read_config
 from .outputs import Mask, draw_oriented, draw_upright, write_json
 from .preflight import check_checkpoint, dataset_class, fetch_checkpoint, leaf_datasets
@@ -169,10 +170,12 @@ def predict(args: Namespace) -> None:
     """
     if not 0 <= args.score_thr <= 1:
         raise ConfigError(f'--score-thr {args.score_thr}: scores are between 0 and 1')
+    check_flags(args)
     paths = find_images(args.images)
     cfg = read_config(args.config)
     device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
     detector = Detector(cfg, args.checkpoint, device, args.score_thr, args.tile_size, args.overlap)
+    detector.model = accelerate(detector.model, args.optimize, args.backend)
     # without a backend: the pictures go where we say
     visualizer = VISUALIZERS.build(dict(cfg.visualizer, vis_backends=None))
     visualizer.dataset_meta = detector.dataset_meta

@@ -34,7 +34,7 @@ def configured(tmp_path, monkeypatch):
         defaults = dict(
             config=str(config), checkpoint='epoch_1.pth', work_dir=None, amp=False, auto_scale_lr=False, resume=None,
             cfg_options=None, launcher='none', local_rank=0, out=None, show=False, show_dir=None, wait_time=2,
-            tta=False, all_ious=False, submission=None, overwrite=False,
+            tta=False, optimize=None, backend=None, all_ious=False, submission=None, overwrite=False,
         )  # fmt: skip
         getattr(launch, mode)(argparse.Namespace(**(defaults | options)))
         return configs[-1]
@@ -49,7 +49,8 @@ def test_defaults(configured):
     assert configured('test').load_from == 'epoch_1.pth'
 
 
-def test_flags_of_train(configured):
+def test_flags_of_train(configured, monkeypatch):
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
     cfg = configured(
         'train',
         work_dir='here',
@@ -65,6 +66,17 @@ def test_flags_of_train(configured):
     assert cfg.model.backbone.arch == 's'
 
 
+@pytest.mark.parametrize('has_bfloat16', [True, False])
+def test_amp_without_a_gpu(configured, monkeypatch, has_bfloat16):
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(launch, '_cpu_has_bfloat16', lambda: has_bfloat16)
+    cfg = configured('train', amp=True)
+    assert cfg.model.backbone.bf16 is has_bfloat16
+    assert cfg.optim_wrapper.type == 'OptimWrapper'
+    with pytest.raises(ConfigError, match="without a GPU only FasterNet .* is 'ResNet'"):
+        configured('train', TEXT.replace("'FasterNet'", "'ResNet'"), amp=True)
+
+
 @pytest.mark.parametrize('given, load_from', [('auto', None), ('some/epoch_3.pth', 'some/epoch_3.pth')])
 def test_resume(configured, given, load_from):
     cfg = configured('train', resume=given)
@@ -77,6 +89,14 @@ def test_pictures(configured):
     text = TEXT.replace("'mmdet'", "'mmpretrain'").replace('Det', '')
     (hook,) = configured('test', text, show_dir='pictures').custom_hooks
     assert hook == dict(type='ClassPictures', out_dir='pictures', show=False, wait_time=2)
+
+
+def test_fast_inference_comes_after_the_hooks_of_the_config(configured):
+    text = TEXT + "custom_hooks = [dict(type='EMAHook')]\n"
+    ema, hook = configured('test', text, optimize='bf16').custom_hooks
+    assert hook == dict(type='AccelerateHook', optimize='bf16', backend=None)
+    ema, hook = configured('test', text, backend='openvino').custom_hooks
+    assert hook == dict(type='AccelerateHook', optimize=None, backend='openvino')
 
 
 def test_tta_tests_the_mirror_image_too(configured):
@@ -153,12 +173,14 @@ def test_mmpretrain_gets_what_its_own_tools_add(configured):
     ('train', TEXT.replace('auto_scale_lr', 'other'), dict(auto_scale_lr=True), r'-lr: .* dict\(base_batch_size'),
     ('test', DOTA, dict(submission='Task1.txt'), 'name a .zip file'),
     ('test', TEXT, dict(submission='Task1.zip'), 'is for DOTA, but the config tests on a X'),
+    ('test', TEXT, dict(optimize='bf16', backend='openvino'), '--optimize and --backend openvino are two ways'),
     ('test', TEXT, dict(out='results.json'), '--out results.json: .* name a .pkl file'),
     ('test', TEXT.replace('visualization', 'other'), dict(show=True), 'need a visualization hook'),
     ('test', TEXT, dict(tta=True, cfg_options={'model.roi_head.mask_head.type': 'X'}), 'mmdet merges boxes, not masks'),
     ('test', TEXT.replace("'mmdet'", "'mmrotate'"), dict(tta=True), 'no tta_model, .* no default for mmrotate'),
 ])  # fmt: skip
-def test_bad_input_is_one_clear_line(configured, mode, text, options, message):
+def test_bad_input_is_one_clear_line(configured, monkeypatch, mode, text, options, message):
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
     with pytest.raises(ConfigError, match=message):
         configured(mode, text, **options)
 

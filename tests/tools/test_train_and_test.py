@@ -87,10 +87,30 @@ def test_test_writes_metrics_predictions_and_pictures(trained):
         assert picture.width >= 2 * 256
 
 
+def test_fast_inference_finds_the_same(trained):
+    folder, _, _, checkpoint = trained
+    aps, scores = [], []
+    for flags in ((), ('--optimize',), ('--backend', 'onnxruntime'), ('--backend', 'openvino'), ('--optimize', 'bf16')):
+        command = [
+            sys.executable, 'tools/test.py', MINI, checkpoint, '--work-dir', folder / 'fast', '--out', 'fast.pkl',
+            *flags, '--cfg-options', 'test_dataloader.dataset.indices=8', *IN_PROCESS,
+        ]  # fmt: skip
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        aps.append({key: value for key, value in newest_metrics(folder / 'fast').items() if 'mAP' in key})
+        predictions = pickle.loads((folder / 'fast.pkl').read_bytes())
+        scores.append(torch.cat([image['pred_instances']['scores'][:5] for image in predictions]))
+    assert scores[0].max() > 0.1, 'nothing to compare'
+    for exact in (1, 2, 3):
+        assert aps[exact] == pytest.approx(aps[0], abs=2e-3)
+        torch.testing.assert_close(scores[exact], scores[0], rtol=0, atol=1e-3)
+    assert 1e-5 < (scores[4] - scores[0]).abs().max() < 0.1
+
+
 def test_test_time_augmentation(trained):
     folder, _, _, checkpoint = trained
     command = [
-        sys.executable, 'tools/test.py', MINI, checkpoint, '--tta', '--cfg-options',
+        sys.executable, 'tools/test.py', MINI, checkpoint, '--tta', '--backend', 'openvino', '--cfg-options',
         'test_dataloader.dataset.indices=4', 'test_evaluator.metric=bbox', 'model.roi_head.mask_head=None',
     ]  # fmt: skip
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
@@ -150,6 +170,11 @@ print(json.dumps([sure.scores.tolist(), sure.labels.tolist(), sure.bboxes.tolist
     with Image.open(tmp_path / 'found/photo.jpg') as picture, Image.open(tmp_path / 'photo.png') as photo:
         assert picture.size == photo.size
         assert np.abs(np.asarray(picture).astype(int) - np.asarray(photo)).max() > 100
+    fast = [*command, '--backend', 'onnxruntime', '--out', tmp_path / 'fast']
+    done = subprocess.run(list(map(str, fast)), cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    objects = json.loads((tmp_path / 'fast/photo.json').read_text())['objects']
+    assert [item['score'] for item in objects] == pytest.approx(scores, abs=1e-4)
 
 
 def test_the_missions_command(run_tool, checkout):
