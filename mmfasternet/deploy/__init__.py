@@ -1,7 +1,7 @@
 """Trained networks made fast, and exported."""
 
 from .export import FORMATS, PARTS, Exported, export, use_backend
-from .fusion import DTYPES, OptimizedFasterNet, optimize
+from .fusion import DTYPES, OptimizedFasterNet, cpu_has_bfloat16, optimize
 from .runtime import BACKENDS, ExportedNetwork, check_backend
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     'ExportedNetwork',
     'OptimizedFasterNet',
     'check_backend',
+    'cpu_has_bfloat16',
     'export',
     'optimize',
     'use_backend',

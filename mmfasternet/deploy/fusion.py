@@ -57,7 +57,7 @@ def optimize(model: nn.Module, dtype: str = 'float32') -> nn.Module:
         raise ConfigError(f'optimize: {type(model).__name__} has no FasterNet; this is for models whose backbone it is')
     if model.training or any(network.training for network in networks):
         raise ConfigError('optimize: the model is in training mode; call model.eval() first')
-    if dtype == 'bfloat16' and _on_cpu(model) and not _cpu_has_bfloat16():
+    if dtype == 'bfloat16' and _on_cpu(model) and not cpu_has_bfloat16():
         _warn('this CPU has no bfloat16 instructions; computing in float32')
         dtype = 'float32'
     model = deepcopy(model).requires_grad_(False)
@@ -96,9 +96,10 @@ class OptimizedFasterNet(nn.Module):
             elif isinstance(module, FasterNetBlock):
                 module.mlp[0], module.mlp[1] = _fold(module.mlp[0], module.mlp[1])
         network = network.requires_grad_(False).to(dtype=dtype, memory_format=torch.channels_last)
-        packs = _packs(network)
-        self.network = pack(network, dtype) if packs else torch.compile(network, options=dict(freezing=True))
+        self.network = pack(network, dtype) if _packs(network) else network
         self.eval()
+        compiles = not _packs(network)
+        self._compute = torch.compile(network.features, options=dict(freezing=True)) if compiles else network.features
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -119,7 +120,7 @@ class OptimizedFasterNet(nn.Module):
                 f'images of {width}x{height} pixels are smaller than the stride of the last stage, {self.stride}; '
                 'enlarge or pad them'
             )
-        features = self.network(x.to(dtype=self.dtype, memory_format=torch.channels_last))
+        features = self._compute(x.to(dtype=self.dtype, memory_format=torch.channels_last))
         return _restore(features, x.dtype) if self.restores else features
 
     def train(self, mode: bool = True) -> OptimizedFasterNet:
@@ -135,13 +136,15 @@ class OptimizedFasterNet(nn.Module):
 
 def _optimize_neck_and_heads(model: nn.Module, dtype: torch.dtype) -> None:
     """Pack what stands behind the backbone, as far as it computes the same with packed layers."""
-    for name, module in list(model.named_modules()):
-        if has_fast_regions(module):
-            model.set_submodule(name, RegionFeatures(module))
+    extractors = {name: module for name, module in model.named_modules() if has_fast_regions(module)}
+    for name, extractor in extractors.items():
+        model.set_submodule(name, RegionFeatures(extractor))
     parts = {name: part for name, part in model.named_children() if name not in ('backbone', 'data_preprocessor')}
     neck = parts.get('neck')
     if not all(map(can_pack, parts.values())):
         parts = {'neck': neck} if neck is not None and can_pack(neck) else {}
+        for name, extractor in extractors.items():
+            model.set_submodule(name, extractor)
     for name, part in parts.items():
         packed = pack(part, dtype)
         setattr(model, name, packed)
@@ -165,7 +168,12 @@ def _fold(conv: nn.Conv2d, norm: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
     return conv, norm
 
 
-def _cpu_has_bfloat16() -> bool:
+def cpu_has_bfloat16() -> bool:
+    """Tell whether this CPU has instructions for bfloat16.
+
+    Returns:
+        bool: Whether it does.
+    """
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ('avx512_bf16', 'amx_bf16', 'bf16'))
 

@@ -7,9 +7,9 @@ are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from ..checkpoints import fit_backbone, fit_classifier
 from ..errors import ConfigError
 from .partial_conv import PartialConv3x3
+from .patch_conv import PatchConv2d
 
 _RELU = dict(type='ReLU', inplace=True)
 
@@ -128,10 +129,10 @@ class FasterNetBlock(nn.Module):
         hidden_channels = int(channels * mlp_ratio)
         self.spatial_mixing = PartialConv3x3(channels, partial_ratio)
         self.mlp = nn.Sequential(
-            nn.Conv2d(channels, hidden_channels, 1, bias=False),
+            PatchConv2d(channels, hidden_channels),
             _build_norm(norm_cfg, hidden_channels),
             _build_activation(act_cfg),
-            nn.Conv2d(hidden_channels, channels, 1, bias=False),
+            PatchConv2d(hidden_channels, channels),
         )
         self.drop_path = DropPath(drop_path)
         self.layer_scale = (
@@ -186,7 +187,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, patch_size: int, norm_cfg: Mapping[str, Any]) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(in_channels, channels, patch_size, stride=patch_size, bias=False)
+        self.proj = PatchConv2d(in_channels, channels, patch_size)
         self.norm = _build_norm(norm_cfg, channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -204,7 +205,7 @@ class PatchMerging(nn.Module):
 
     def __init__(self, channels: int, norm_cfg: Mapping[str, Any]) -> None:
         super().__init__()
-        self.reduction = nn.Conv2d(channels, 2 * channels, 2, stride=2, bias=False)
+        self.reduction = PatchConv2d(channels, 2 * channels, 2)
         self.norm = _build_norm(norm_cfg, 2 * channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -243,6 +244,12 @@ class FasterNet(BaseModule):
         norm_eval (bool): Whether batch norms keep their running statistics in training. Defaults to False.
         with_cp (bool): Activation checkpointing: the same gradients for less memory and more time. Defaults to
             False.
+        channels_last (bool): Whether to compute in the channels-last memory format. Images come and features go
+            contiguous, so that nothing else need know. Defaults to False.
+        bf16 (bool): Whether to train under bfloat16 autocast; parameters, gradients and features stay in the dtype of
+            the images. Evaluation is not changed. Defaults to False.
+        compile (bool): Whether to train through ``torch.compile``, which takes a minute at the first step and again at
+            the first image of another size. Evaluation is not changed. Defaults to False.
         init_cfg (dict | list[dict], optional): Initialization. Defaults to None: truncated normal of std 0.02 for
             convolutions.
 
@@ -273,6 +280,9 @@ class FasterNet(BaseModule):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
+        channels_last: bool = False,
+        bf16: bool = False,
+        compile: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg or dict(type='TruncNormal', layer='Conv2d', std=0.02))
@@ -281,10 +291,15 @@ class FasterNet(BaseModule):
         act_cfg = act_cfg or settings['act_cfg']
         drop_path_rate = settings['drop_path_rate'] if drop_path_rate is None else drop_path_rate
         self._check_arguments(len(depths), out_indices, frozen_stages, drop_path_rate, partial_ratio, embed_dims)
+        if with_cp and compile:
+            raise ConfigError('FasterNet: with_cp and compile exclude each other; set one of them to False')
 
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.channels_last = channels_last
+        self.bf16 = bf16
+        self.compiles = compile
         self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_size, norm_cfg)
 
         drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
@@ -364,6 +379,28 @@ class FasterNet(BaseModule):
         Returns:
             tuple[Tensor]: For stage ``i``, features of shape ``(N, embed_dims·2^i, H/2^(i+2), W/2^(i+2))``.
         """
+        compute = _compiled_features() if self.compiles and self.training else FasterNet.features
+        if self.bf16 and self.training:
+            # The backbone alone, and its features as they would be without: mmdet gives boxes the dtype of the
+            # features, and at pixel 1000 bfloat16 counts in steps of 4; and mmcv's RoIAlign and NMS do not know it.
+            with torch.autocast(x.device.type, torch.bfloat16):
+                features = [feature.to(x.dtype) for feature in compute(self, x)]
+        else:
+            features = compute(self, x)
+        # contiguous: mmcv's RoIAlign on the CPU misreads channels-last features, and a detector finds nothing
+        return tuple(feature.contiguous() for feature in features)
+
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the same as :meth:`forward`, in the memory format in which they come about, without the switches.
+
+        Args:
+            x (Tensor): Images of shape ``(N, in_channels, H, W)``.
+
+        Returns:
+            tuple[Tensor]: As :meth:`forward`.
+        """
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         x = self.patch_embed(x)
         outputs = []
         for index, stage in enumerate(self.stages):
@@ -407,3 +444,9 @@ class FasterNet(BaseModule):
         print_log(fit.summary(), logger='current')
         state_dict.update({prefix + key: value for key, value in fit.tensors.items()})
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
+
+
+@cache
+def _compiled_features() -> Callable[[FasterNet, Tensor], tuple[Tensor, ...]]:
+    """The forward pass, compiled; no part of a network, so that copies and checkpoints are those of any other."""
+    return torch.compile(FasterNet.features)

@@ -31,6 +31,9 @@ class PartialConv3x3(nn.Module):
             Tensor: Features of the same shape.
         """
         mixed, untouched = x.split((self.conv_channels, x.shape[1] - self.conv_channels), dim=1)
+        if mixed.requires_grad:
+            # the convolution keeps its input for the backward pass: a view would keep all channels of x
+            mixed = mixed.clone()
         return torch.cat((self.partial_conv3(mixed), untouched), dim=1)
 
     def extra_repr(self) -> str:

@@ -170,6 +170,7 @@ def test_operators_that_would_misread_the_features_get_them_as_they_expect(build
     assert_same_outputs(fast, model, 1e-4)
     assert any(isinstance(part, PackedConv2d) for part in fast.neck.modules())
     assert not any(isinstance(part, PackedConv2d) for part in fast.rpn_head.modules())
+    assert not any(isinstance(part, (PackedConv2d, RegionFeatures)) for part in fast.roi_head.modules())
 
 
 def test_a_detector_finds_the_same_objects(build):

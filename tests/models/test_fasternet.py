@@ -2,6 +2,7 @@ import copy
 import pickle
 
 import pytest
+import timm
 import torch
 from conftest import ARCHS, as_released, make_timm, randomize_
 from mmengine.registry import MODELS
@@ -209,6 +210,117 @@ def test_checkpointing_gives_the_same_for_less_memory():
         assert torch.equal(saving, plain), f'{name}: the repeated forward pass was counted too'
 
 
+def step(model, images):
+    features = model(images)
+    loss_of(features).backward()
+    return features
+
+
+def loss_of(features):
+    """A loss with a gradient everywhere: the squares of normed features add up to the same whatever comes before."""
+    torch.manual_seed(1)
+    return sum((feature * torch.randn(feature.shape, dtype=feature.dtype)).sum() for feature in features)
+
+
+SWITCHES = [dict(channels_last=True), dict(with_cp=True), dict(channels_last=True, with_cp=True)]
+COMPILED = dict(channels_last=True, compile=True)
+#: Compiling takes seconds a block.
+TINIEST = dict(embed_dims=16, depths=(1, 1))
+
+
+@pytest.mark.parametrize('switches, arch', [*((switches, TINY) for switches in SWITCHES), (COMPILED, TINIEST)], ids=str)
+def test_switches_keep_features_gradients_and_statistics(switches, arch):
+    settings = dict(arch=arch, out_indices=range(len(arch['depths'])))
+    plain, switched = FasterNet(**settings).double(), FasterNet(**settings, **switches).double()
+    switched.load_state_dict(randomize_(plain).state_dict())
+    images = torch.randn(3, 3, 77, 101, dtype=torch.double)
+    for ours, expected in zip(step(switched, images), step(plain, images), strict=True):
+        assert ours.is_contiguous()
+        torch.testing.assert_close(ours, expected)
+    for (name, parameter), expected in zip(switched.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, expected.grad, msg=lambda m, n=name: f'{n}: {m}')
+        assert parameter.grad.stride() == expected.grad.stride(), name
+    for (name, value), expected in zip(switched.named_buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(value, expected, msg=lambda m, n=name: f'{n}: {m}')
+    for ours, expected in zip(switched.eval()(images), plain.eval()(images), strict=True):
+        assert ours.is_contiguous()
+        torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize('switches', [{}, *SWITCHES, COMPILED], ids=str)
+def test_switched_gradients_equal_timm(switches):
+    torch.manual_seed(0)
+    reference = timm.models.fasternet.FasterNet(embed_dim=16, depths=(1, 1), drop_path_rate=0).train()
+    model = FasterNet(TINIEST, out_indices=(0, 1), output_norm=False, **switches)
+    model.load_state_dict(randomize_(reference).state_dict())
+    images = torch.randn(2, 3, 64, 64)
+    step(model, images)
+    loss_of(reference.forward_intermediates(images, intermediates_only=True)).backward()
+    gradients = {name: p.grad for name, p in reference.named_parameters() if p.grad is not None}
+    expected = fit_backbone(gradients, {name: p.detach() for name, p in model.named_parameters()}).tensors
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad - expected[name]).norm() <= 1e-5 * expected[name].norm(), name
+
+
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_bf16_trains_the_backbone_alone(channels_last):
+    plain, switched = FasterNet(TINY), FasterNet(TINY, bf16=True, channels_last=channels_last)
+    switched.load_state_dict(randomize_(plain).state_dict())
+    computed = []
+    switched.stages[2].blocks[0].mlp[3].register_forward_hook(lambda module, inputs, out: computed.append(out.dtype))
+    images = torch.randn(4, 3, 64, 64)
+    for ours, expected in zip(step(switched, images), step(plain, images), strict=True):
+        assert ours.is_contiguous() and ours.dtype == torch.float32
+        assert 0 < (ours - expected).norm() / expected.norm() < 0.05
+    for (name, parameter), expected in zip(switched.named_parameters(), plain.parameters(), strict=True):
+        assert parameter.grad.dtype == torch.float32
+        assert torch.cosine_similarity(parameter.grad.flatten(), expected.grad.flatten(), 0) > 0.9, name
+    plain.load_state_dict(switched.state_dict())
+    torch.testing.assert_close(switched.eval()(images), plain.eval()(images))
+    assert computed == [torch.bfloat16, torch.float32]
+
+
+def test_compiled_training_holds():
+    """Frozen stages, drop path, another image size, bfloat16, distributed, copied and saved."""
+    torch.distributed.init_process_group('gloo', store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        settings = dict(arch=TINIEST, out_indices=(0, 1), drop_path_rate=0.3, frozen_stages=1)
+        model = FasterNet(**settings, bf16=True, **COMPILED)
+        assert model.state_dict().keys() == FasterNet(**settings).state_dict().keys()
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        for size in (64, 96):
+            wrapped.zero_grad()
+            features = step(wrapped, torch.randn(2, 3, size, size + 32))
+            assert features[0].shape == (2, 16, size // 4, size // 4 + 8)
+            assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
+        for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert step(twin, torch.randn(2, 3, 64, 64))[1].isfinite().all()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_a_training_step_keeps_less_than_timms(channels_last):
+    reference, kept = timm.create_model('fasternet_t2', drop_path_rate=0).train(), []
+    model = FasterNet('t2', output_norm=False, drop_path_rate=0, channels_last=channels_last)
+    images = torch.randn(2, 3, 64, 64)
+    for forward in (lambda x: reference.forward_intermediates(x, intermediates_only=True), model):
+        storages = {}
+        parameters = {p.data_ptr() for p in (*reference.parameters(), *model.parameters())}
+
+        def pack(tensor, storages=storages, parameters=parameters):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in parameters:
+                storages[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            features = forward(images)
+        kept.append(sum(storages.values()))
+        del features
+    assert kept[1] < 0.9 * kept[0]
+
+
 @pytest.mark.parametrize('arguments, message', [
     (dict(arch='xl'), r"unknown arch 'xl'; choose one of t0, t1, t2, s, m, l"),
     (dict(arch=dict(embed_dims=16)), 'needs depths, embed_dims'),
@@ -221,6 +333,7 @@ def test_checkpointing_gives_the_same_for_less_memory():
     (dict(partial_ratio=0.01), 'partial_ratio is 0.01; of 40 channels'),
     (dict(partial_ratio=2), 'partial_ratio is 2'),
     (dict(norm_cfg=dict(type='BatchNorm')), "norm_cfg: unknown type 'BatchNorm'"),
+    (dict(with_cp=True, compile=True), 'with_cp and compile exclude each other'),
     (dict(act_cfg=dict(type='Relu')), "act_cfg: unknown type 'Relu'"),
 ])  # fmt: skip
 def test_bad_arguments(arguments, message):
