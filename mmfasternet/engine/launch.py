@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS, RUNNERS, init_default_scope
 from mmengine.runner import Runner
 
-from ..deploy.fusion import _cpu_has_bfloat16
+from ..deploy import cpu_has_bfloat16
 from ..errors import ConfigError, DataError, DependencyError
 from ..evaluation import CorruptionError
 from . import class_pictures  # noqa: F401, registers the hook
@@ -155,7 +155,7 @@ def _set_amp(cfg: Config) -> None:
                 f'--amp: without a GPU only FasterNet trains in mixed precision; model.backbone.type is '
                 f'{backbone.get("type")!r}. Leave --amp out'
             )
-        backbone.bf16 = _cpu_has_bfloat16()
+        backbone.bf16 = cpu_has_bfloat16()
         text = 'the backbone trains in bfloat16' if backbone.bf16 else 'this CPU has no bfloat16 either, so in float32'
         print_log(f'--amp: there is no GPU; {text}', logger='current')
         return

@@ -69,7 +69,7 @@ def test_flags_of_train(configured, monkeypatch):
 @pytest.mark.parametrize('has_bfloat16', [True, False])
 def test_amp_without_a_gpu(configured, monkeypatch, has_bfloat16):
     monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
-    monkeypatch.setattr(launch, '_cpu_has_bfloat16', lambda: has_bfloat16)
+    monkeypatch.setattr(launch, 'cpu_has_bfloat16', lambda: has_bfloat16)
     cfg = configured('train', amp=True)
     assert cfg.model.backbone.bf16 is has_bfloat16
     assert cfg.optim_wrapper.type == 'OptimWrapper'
