@@ -66,7 +66,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         'Modes: eager, optimize, and exported to ONNX Runtime and OpenVINO where these are installed. Shares are of '
         "the machine's best convolution, measured in the same rounds. Draws backbones.png.",
     )
-    command.add_argument('--archs', nargs='+', choices=ARCHITECTURES, default=list(ARCHITECTURES), help='(all)')
+    command.add_argument('--archs', nargs='+', choices=ARCHITECTURES, default=['t0', 's', 'l'], help='(t0 s l)')
     command.add_argument(
         '--size',
         type=parse_size,

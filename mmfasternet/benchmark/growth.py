@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from ..models import FasterNet
-from .contenders import NETWORKS, Contender, random_images, runner
+from .contenders import NETWORKS, Contender
 from .machine import describe
 from .memory import peak_memory
 from .pictures import draw_growth
@@ -18,35 +17,6 @@ from .report import Report, Result
 from .timing import measure
 
 MODES = ('eager', 'optimize float32')
-
-
-class GrowingContender(NamedTuple):
-    """One network that sees batch after batch, each of its own size.
-
-    Args:
-        arch (str): Variant of FasterNet.
-        mode (str): A key of :data:`.contenders.MODES`.
-        batches (tuple[tuple[int, int], ...]): Number and side in pixels of the images, for each batch.
-        device (str): Where it runs.
-    """
-
-    arch: str
-    mode: str
-    batches: tuple[tuple[int, int], ...]
-    device: str = 'cpu'
-
-    def _first(self) -> Contender:
-        number, side = self.batches[0]
-        return Contender(f'fasternet_{self.arch}', self.mode, side, side, number, self.device)
-
-    def build(self) -> list[Callable[[], Any]]:
-        """Make the network, once, and a call for each batch."""
-        network = self._first().make_network()
-        return [runner(network, random_images(number, side, side, self.device)) for number, side in self.batches]
-
-    def build_tiny(self) -> Callable[[], Any]:
-        """As :meth:`.contenders.Contender.build_tiny`."""
-        return self._first().build_tiny()
 
 
 def measure_growth(
@@ -73,29 +43,27 @@ def measure_growth(
         Report: All numbers, and how they grow.
     """
     FasterNet.resolve_arch(arch)
-    batches = (*((1, side) for side in sides), *((number, min(sides)) for number in numbers))
-    contenders = [GrowingContender(arch, mode, batches, device) for mode in modes]
-    runs = {
-        (contender.mode, index): run
-        for contender in tqdm(contenders, 'building', leave=False)
-        for index, run in enumerate(contender.build())
+    axes = {'area': [(1, side) for side in sides], 'batch': [(number, min(sides)) for number in numbers]}
+    contenders = {
+        (axis, mode, number, side): Contender(f'fasternet_{arch}', mode, side, side, number, device)
+        for axis, batches in axes.items()
+        for mode in modes
+        for number, side in batches
     }
+    runs = {point: contender.build() for point, contender in tqdm(contenders.items(), 'building', leave=False)}
     times = measure(runs, rounds, device)
     del runs
-    title, results = NETWORKS[f'fasternet_{arch}'].title, []
-    for contender in tqdm(contenders, 'memory', leave=False):
-        memory = peak_memory(contender)
-        for index, (number, side) in enumerate(batches):
-            results.append(
-                Result(
-                    name=f'{title} over {"area" if index < len(sides) else "batch"}',
-                    mode=contender.mode,
-                    images=f'{number}x{side}x{side}',
-                    batch=number,
-                    times=times[contender.mode, index],
-                    memory=memory and memory[index],
-                )
-            )
+    results = [
+        Result(
+            name=f'{NETWORKS[contender.network].title} over {axis}',
+            mode=mode,
+            images=f'{number}x{side}x{side}',
+            batch=number,
+            times=times[axis, mode, number, side],
+            memory=peak_memory(contender),
+        )
+        for (axis, mode, number, side), contender in tqdm(contenders.items(), 'memory', leave=False)
+    ]
     settings = dict(
         arch=arch, sides=list(sides), numbers=list(numbers), modes=list(modes), rounds=rounds, device=device
     )

@@ -7,7 +7,7 @@ import gc
 import logging
 import multiprocessing
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -28,14 +28,14 @@ class Contender(Protocol):
 
     device: str
 
-    def build(self) -> Run | Sequence[Run]:
-        """Make what is run, or several that share a network."""
+    def build(self) -> Run:
+        """Make what is run."""
 
     def build_tiny(self) -> Run:
         """Make the tiniest of the same kind."""
 
 
-def peak_memory(contender: Contender) -> list[int] | None:
+def peak_memory(contender: Contender) -> int | None:
     """Measure what a contender holds at most while it runs: weights, features and work space.
 
     Libraries and compilers do not count: a tiny contender of the same kind is run first. Nor does what building
@@ -45,8 +45,7 @@ def peak_memory(contender: Contender) -> list[int] | None:
         contender (Contender): What is measured, with as many threads as torch has here.
 
     Returns:
-        list[int] | None: Bytes, a number for each thing that it runs, or None where the system does not tell
-        or the process was ended.
+        int | None: Bytes, or None where the system does not tell or the process was ended.
     """
     if not contender.device.startswith('cuda') and not (sys.platform == 'linux' and _CLEAR_REFS.exists()):
         return None
@@ -61,19 +60,16 @@ def peak_memory(contender: Contender) -> list[int] | None:
             return None
 
 
-def _measure(contender: Contender, threads: int) -> list[int]:
+def _measure(contender: Contender, threads: int) -> int:
     quiet()
     torch.set_num_threads(threads)
     _warm_up(contender.build_tiny())
     before = _level(contender.device)
-    built = contender.build()
-    peaks = []
-    for run in built if isinstance(built, Sequence) else [built]:
-        _warm_up(run)
-        _level(contender.device)
-        run()
-        peaks.append(_peak(contender.device) - before)
-    return peaks
+    run = contender.build()
+    _warm_up(run)
+    _level(contender.device)
+    run()
+    return _peak(contender.device) - before
 
 
 def _warm_up(run: Run) -> None:

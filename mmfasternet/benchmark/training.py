@@ -130,7 +130,7 @@ def compare_training(
                 batch=batch,
                 times=times[contender],
                 baseline=BASELINE if contender.mode != BASELINE else None,
-                memory=memory and memory[0],
+                memory=memory,
                 difference=differences[contender] if contender.mode != BASELINE else None,
             )
         )
