@@ -16,6 +16,7 @@ import torch
 from mmengine.logging import MMLogger
 from torch.nn import functional
 
+from ..deploy import cpu_has_bfloat16
 from ..errors import ConfigError
 
 #: Kernel, input and output channels, side of the features in pixels: large, so that weights do not matter.
@@ -91,8 +92,7 @@ def has_bfloat16(device: str) -> bool:
     """Whether the device multiplies bfloat16 in hardware."""
     if device.startswith('cuda'):
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ('avx512_bf16', 'amx_bf16', 'bf16'))
+    return cpu_has_bfloat16()
 
 
 class Exercise(NamedTuple):
