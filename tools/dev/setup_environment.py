@@ -237,7 +237,7 @@ def install() -> None:
     wheel = mmcv_wheel(versions['onedl-mmcv'])
     with Step('mmdet, mmrotate, mmpretrain, this package and the test tools'):
         pip('install', '--no-deps', '--force-reinstall', wheel)
-        pip('install', *constraints, '-e', '.[stack,deploy,dota,miniature,test]')
+        pip('install', *constraints, '-e', '.[stack,benchmark,deploy,dota,miniature,test]')
     if subprocess.run([PYTHON, '-c', 'import cv2'], capture_output=True).returncode:
         # opencv-python needs libGL, which bare machines lack; its twin without windows does not
         with Step('OpenCV without windows, as this machine has no libGL'):
