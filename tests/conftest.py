@@ -42,6 +42,16 @@ ALEXNET = dict(
 )
 
 
+@pytest.fixture(autouse=True)
+def process_as_it_was() -> Iterator[None]:
+    """Undo what a tool sets for its whole process: what is logged, and the number of threads."""
+    logger, threads = MMLogger.get_current_instance(), torch.get_num_threads()
+    level = logger.level
+    yield
+    logger.setLevel(level)
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope='session')
 def mini_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The drawn COCO, made once."""
