@@ -8,9 +8,8 @@ from torch.nn import functional as F
 class PatchConv2d(nn.Conv2d):
     """A convolution whose stride is its kernel size, as in the stem, the downsampling and the 1×1 of the blocks.
 
-    In training on channels-last features it is computed as what it is, a product of patches and weights: oneDNN's
-    gradients of the strided form take twice as long on a CPU, and in bfloat16 so do those of any convolution of small
-    features.
+    In training in bfloat16 it is computed on channels-last features as what it is, a product of patches and weights,
+    whose backward pass is faster on a CPU than that of a convolution.
 
     Args:
         in_channels (int): Number of input channels.
@@ -24,15 +23,12 @@ class PatchConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in_channels, H, W)`` to ``(N, out_channels, H / patch_size, W / patch_size)``."""
         # a compiler has its own ways, and fails over ours for images of several sizes
-        as_product = self.training and not torch.compiler.is_compiling()
+        as_product = self.training and x.dtype == torch.bfloat16 and not torch.compiler.is_compiling()
         if not (as_product and x.is_contiguous(memory_format=torch.channels_last)):
             return super().forward(x)
         side = self.kernel_size[0]
         if side > 1:
             height, width = (length // side * side for length in x.shape[-2:])
             x = F.pixel_unshuffle(x[..., :height, :width], side)
-        weight = self.weight.flatten(1)
-        if x.dtype == torch.bfloat16:
-            # linear wants the channels last in the shape too, which they are in memory
-            return F.linear(x.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
-        return F.conv2d(x, weight[:, :, None, None])
+        # linear wants the channels last in the shape too, which they are in memory
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1)).permute(0, 3, 1, 2)
