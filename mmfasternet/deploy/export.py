@@ -92,8 +92,7 @@ def export(
     backbone, network = _choose_parts(model, parts)
     # the copy is for whatever the exporters do to it, and for models on a GPU or in half precision
     network = deepcopy(network).cpu().float().requires_grad_(False)
-    stride = backbone.patch_embed.proj.stride[0] * 2 ** max(backbone.out_indices)
-    images = [torch.randn(shape) for shape in _shapes(backbone.patch_embed.proj.in_channels, stride)]
+    images = [torch.randn(shape) for shape in _shapes(backbone.patch_embed.proj.in_channels, backbone.stride)]
     with torch.no_grad():
         expected = [_as_tuple(network(x)) for x in images]
     metadata = {
@@ -101,7 +100,7 @@ def export(
         'network': ' + '.join(type(part).__name__ for part in network),
         'inputs': f'images (N, {images[0].shape[1]}, H, W)',
         'outputs': ', '.join(_describe(expected[0], images[0])),
-        'stride': str(stride),
+        'stride': str(backbone.stride),
     }
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # torch's and the exporters', about their own insides

@@ -14,11 +14,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._pytree import tree_map_only
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..models import FasterNet
 from ..models.fasternet import FasterNetBlock, PatchEmbed, PatchMerging
 from .packed import can_pack, pack
 from .regions import RegionFeatures, has_fast_regions
+from .runtime import check_size
 
 #: What the network can compute in.
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
@@ -87,7 +88,7 @@ class OptimizedFasterNet(nn.Module):
         #: Whether the features go as they came: contiguous, in the dtype of the images. What is optimized too takes
         #: them as they are.
         self.restores = True
-        self.stride = network.patch_embed.proj.stride[0] * 2 ** max(network.out_indices)
+        self.stride = network.stride
         for module in network.modules():
             if isinstance(module, PatchEmbed):
                 module.proj, module.norm = _fold(module.proj, module.norm)
@@ -95,11 +96,11 @@ class OptimizedFasterNet(nn.Module):
                 module.reduction, module.norm = _fold(module.reduction, module.norm)
             elif isinstance(module, FasterNetBlock):
                 module.mlp[0], module.mlp[1] = _fold(module.mlp[0], module.mlp[1])
-        network = network.requires_grad_(False).to(dtype=dtype, memory_format=torch.channels_last)
-        self.network = pack(network, dtype) if _packs(network) else network
+        network = network.to(dtype=dtype, memory_format=torch.channels_last)
+        packs = _packs(network)
+        self.network = pack(network, dtype) if packs else network
         self.eval()
-        compiles = not _packs(network)
-        self._compute = torch.compile(network.features, options=dict(freezing=True)) if compiles else network.features
+        self._compute = network.features if packs else torch.compile(network.features, options=dict(freezing=True))
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -114,12 +115,7 @@ class OptimizedFasterNet(nn.Module):
         Raises:
             DataError: If the images are smaller than the stride of the last stage.
         """
-        height, width = x.shape[-2:]
-        if min(height, width) < self.stride:
-            raise DataError(
-                f'images of {width}x{height} pixels are smaller than the stride of the last stage, {self.stride}; '
-                'enlarge or pad them'
-            )
+        check_size(x, self.stride)
         features = self._compute(x.to(dtype=self.dtype, memory_format=torch.channels_last))
         return _restore(features, x.dtype) if self.restores else features
 
@@ -140,20 +136,19 @@ def _optimize_neck_and_heads(model: nn.Module, dtype: torch.dtype) -> None:
     for name, extractor in extractors.items():
         model.set_submodule(name, RegionFeatures(extractor))
     parts = {name: part for name, part in model.named_children() if name not in ('backbone', 'data_preprocessor')}
-    neck = parts.get('neck')
     if not all(map(can_pack, parts.values())):
-        parts = {'neck': neck} if neck is not None and can_pack(neck) else {}
+        # the heads get what they expect, from the neck if that can be packed
+        parts = {name: part for name, part in parts.items() if name == 'neck' and can_pack(part)}
         for name, extractor in extractors.items():
             model.set_submodule(name, extractor)
+    model.backbone.restores = not parts
     for name, part in parts.items():
-        packed = pack(part, dtype)
-        setattr(model, name, packed)
-        model.backbone.restores = False
-        if len(parts) == 1 or part is not neck:
-            # the heads' outputs, from which boxes are decoded, or the neck's, if the heads are not packed
-            for module in packed.modules():
-                if isinstance(module, BaseModule):
-                    module.register_forward_hook(lambda module, inputs, outputs: _restore(outputs, torch.float32))
+        setattr(model, name, pack(part, dtype))
+    # what comes last gives float32: the heads, from whose outputs boxes are decoded, if they are packed
+    for name in parts.keys() - {'neck'} or parts:
+        for module in getattr(model, name).modules():
+            if isinstance(module, BaseModule):
+                module.register_forward_hook(lambda module, inputs, outputs: _restore(outputs, torch.float32))
 
 
 def _restore(features: Any, dtype: torch.dtype) -> Any:

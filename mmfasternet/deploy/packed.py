@@ -34,7 +34,7 @@ _PLAIN = (
 class PackedConv2d(nn.Module):
     """A convolution, transposed or not.
 
-    The best layout of the weights depends on the shape of the input, and another one costs up to fifty times the
+    The best layout of the weights depends on the shape of the input, and another one can cost many times the
     convolution itself. So each shape gets its own, and shapes that agree share one.
 
     Args:

@@ -54,20 +54,31 @@ class ExportedNetwork(nn.Module):
         Raises:
             DataError: If the images are smaller than the stride of the network.
         """
-        height, width = x.shape[-2:]
-        stride = int(self.metadata['stride'])
-        if min(height, width) < stride:
-            # the runtimes would fail with a shape, or give features of size 0
-            raise DataError(
-                f'images of {width}x{height} pixels, but the exported network has a stride of {stride}; pad or enlarge '
-                'them'
-            )
+        check_size(x, int(self.metadata['stride']))
         outputs = self.infer(x.detach().to('cpu', torch.float32).contiguous())
         return tuple(output.to(x) for output in outputs)
 
     def extra_repr(self) -> str:
         """Show the setting in the printed model."""
         return f'backend={self.backend}'
+
+
+def check_size(images: Tensor, stride: int) -> None:
+    """Check that a network computes at least one pixel of features of images.
+
+    Args:
+        images (Tensor): Of shape ``(N, C, H, W)``.
+        stride (int): Of the network, in pixels.
+
+    Raises:
+        DataError: If they are smaller than the stride.
+    """
+    height, width = images.shape[-2:]
+    if min(height, width) < stride:
+        raise DataError(
+            f'images of {width}x{height} pixels are smaller than the stride of the network, {stride}; enlarge or pad '
+            'them'
+        )
 
 
 def check_backend(backend: str, dtype: str = 'float32') -> None:

@@ -370,6 +370,11 @@ class FasterNet(BaseModule):
                 f'FasterNet: partial_ratio is {partial_ratio}; of {embed_dims} channels it must leave 1 to {embed_dims}'
             )
 
+    @property
+    def stride(self) -> int:
+        """Pixels of the image to one of the last stage's features."""
+        return self.patch_embed.proj.stride[0] * 2 ** max(self.out_indices)
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the features of the stages in ``out_indices``.
 

@@ -128,8 +128,7 @@ def outputs(model, images):
     rois = torch.tensor([[0, 10.0, 8.0, 60.0, 90.0], [1, 30.0, 5.0, 41.0, 77.0], [1, 0.0, 0.0, 127.0, 95.0]])
     roi_head = model.roi_head
     if hasattr(roi_head, 'mask_head'):
-        regions = dict(rois=rois)
-        masks = roi_head._mask_forward(feats, **regions)['mask_preds']
+        masks = roi_head._mask_forward(feats, rois=rois)['mask_preds']
     else:
         rois = torch.cat((rois, torch.tensor([[0.3], [-1.0], [2.0]])), 1)
         masks = None
@@ -202,7 +201,7 @@ def test_mistakes_are_told(network):
     fast = optimize(network)
     with pytest.raises(ConfigError, match='cannot be trained'):
         fast.train()
-    with pytest.raises(DataError, match='images of 40x12 pixels are smaller than the stride of the last stage, 16'):
+    with pytest.raises(DataError, match='images of 40x12 pixels are smaller than the stride of the network, 16'):
         fast(torch.randn(1, 3, 12, 40))
 
 

@@ -104,7 +104,7 @@ def test_a_cpu_without_bfloat16_computes_in_float32(network, files, monkeypatch)
 
 
 def test_mistakes_are_told(files, tmp_path, monkeypatch):
-    with pytest.raises(DataError, match='images of 40x12 pixels, but the exported network has a stride of 16'):
+    with pytest.raises(DataError, match='images of 40x12 pixels are smaller than the stride of the network, 16'):
         ExportedNetwork(files['openvino'], 'openvino')(torch.randn(1, 3, 12, 40))
     with pytest.raises(ConfigError, match="onnxruntime computes in float32, not in 'bfloat16'"):
         ExportedNetwork(files['onnxruntime'], 'onnxruntime', 'bfloat16')
