@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
@@ -74,19 +74,8 @@ class DetectorContender(NamedTuple):
             CheckpointError: The checkpoint is not there, or of another model.
             DependencyError: mmdet or mmrotate is not installed.
         """
-        cfg = read_config(str(CONFIG_DIR / DETECTORS[self.detector][1].format(arch=self.arch)))
-        model = load_model(cfg, self.checkpoint)[0] if self.checkpoint else _random_model(cfg)
-        model = model.to(self.device).eval()
-        run = _detection(model, self.height, self.width)
-        if not self.checkpoint:
-            # one after the other: what the second sees depends on what the first lets through
-            _spread_scores(run, model.rpn_head.rpn_cls)
-            _spread_scores(run, model.roi_head.bbox_head.fc_cls)
-            with torch.no_grad():
-                model.roi_head.bbox_head.fc_cls.bias[-1] += _BACKGROUND
-        if self.mode == STOCK:
-            return run
-        return _detection(in_mode(model, self.mode), self.height, self.width)
+        model = _stock_model(*self._replace(mode=STOCK))
+        return _detection(model if self.mode == STOCK else in_mode(model, self.mode), self.height, self.width)
 
     def build_tiny(self) -> Callable[[], Any]:
         """Make the tiniest backbone in the same mode."""
@@ -94,9 +83,23 @@ class DetectorContender(NamedTuple):
         return Contender('fasternet_t0', mode, device=self.device).build_tiny()
 
 
-def _random_model(cfg: Config) -> nn.Module:
+@cache
+def _stock_model(
+    detector: str, arch: str, mode: str, height: int, width: int, checkpoint: str | None, device: str
+) -> nn.Module:
+    """The model that all modes start from, which stays as it is; the arguments are those of the stock contender."""
+    cfg = read_config(str(CONFIG_DIR / DETECTORS[detector][1].format(arch=arch)))
+    if checkpoint:
+        return load_model(cfg, checkpoint)[0].to(device).eval()
     torch.manual_seed(0)
-    return revert_sync_batchnorm(MODELS.build(cfg.model))
+    model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device).eval()
+    run = _detection(model, height, width)
+    # one after the other: what the second sees depends on what the first lets through
+    _spread_scores(run, model.rpn_head.rpn_cls)
+    _spread_scores(run, model.roi_head.bbox_head.fc_cls)
+    with torch.no_grad():
+        model.roi_head.bbox_head.fc_cls.bias[-1] += _BACKGROUND
+    return model
 
 
 def _detection(model: nn.Module, height: int, width: int) -> Callable[[], InstanceData]:

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from mmengine.logging import MMLogger
-from torch.nn import functional
+from torch import nn
 
 from ..deploy import cpu_has_bfloat16
+from ..deploy.packed import PackedConv2d
 from ..errors import ConfigError
 
 #: Kernel, input and output channels, side of the features in pixels: large, so that weights do not matter.
@@ -131,16 +132,13 @@ def peak_exercises(device: str) -> dict[str, Exercise]:
 
 
 def _convolution(features: torch.Tensor, weight: torch.Tensor) -> Callable[[], Any]:
-    """A convolution that keeps size, with weights in the order that oneDNN likes best, where there is oneDNN."""
-    padding = [weight.shape[-1] // 2] * 2
+    """A convolution that keeps size, with weights laid out beforehand where there is oneDNN."""
+    out_channels, channels, kernel, _ = weight.shape
+    layer = nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2, bias=False)
+    layer.weight = nn.Parameter(weight.to(memory_format=torch.channels_last))
     if features.device.type == 'cpu' and torch.backends.mkldnn.is_available():
-        # what torch.compile calls when weights are frozen; torch.nn.Conv2d orders them anew at each call
-        ones, shape = [1, 1], list(features.shape)
-        packed = torch.ops.mkldnn._reorder_convolution_weight(weight, padding, ones, ones, 1, shape)
-        convolve = torch.ops.mkldnn._convolution_pointwise
-        return torch.no_grad()(lambda: convolve(features, packed, None, padding, ones, ones, 1, 'none', [], ''))
-    weight = weight.to(memory_format=torch.channels_last)
-    return torch.no_grad()(lambda: functional.conv2d(features, weight, padding=padding))
+        layer = PackedConv2d(layer, weight.dtype)
+    return torch.no_grad()(lambda: layer(features))
 
 
 def peaks(exercises: Mapping[str, Exercise], times: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 #: Seconds that one timing takes at least; short runs are repeated until they fill it.
 LEAST_SECONDS = 0.05
 #: Untimed calls before the first timing; compilers are done after them.
-WARM_UP_CALLS = 3
+WARM_UP_CALLS = 2
 
 
 class Spread(NamedTuple):
