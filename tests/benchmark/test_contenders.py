@@ -31,8 +31,6 @@ def test_every_name_builds(name):
 
 @pytest.mark.parametrize('mode', [mode for mode in MODES if 'optimize' not in mode])
 def test_features_are_those_of_timm(mode):
-    if mode not in contenders.usable_modes('cpu'):
-        pytest.skip(f'{mode} is not installed')
     contender = Contender('fasternet_t0', mode, 64, 96)
     expected = contender._replace(mode=BASELINE).build()()
     assert all(feature.abs().mean() > 1e-3 for feature in expected), 'nothing to compare'

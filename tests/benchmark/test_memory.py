@@ -1,4 +1,3 @@
-import sys
 from functools import partial
 from typing import NamedTuple
 
@@ -31,7 +30,6 @@ class Holder(NamedTuple):
         return partial(hold, 1)
 
 
-@pytest.mark.skipif(sys.platform != 'linux', reason='Linux tells the peak')
 def test_what_is_kept_and_taken_while_running_counts_and_nothing_else():
     assert peak_memory(Holder(100, 150)) == pytest.approx(250 * MEBIBYTE, abs=8 * MEBIBYTE)
 
@@ -45,6 +43,5 @@ class Victim(Holder):
         os.kill(os.getpid(), 9)
 
 
-@pytest.mark.skipif(sys.platform != 'linux', reason='Linux tells the peak')
 def test_a_process_that_is_ended_costs_one_number_only():
     assert peak_memory(Victim(1, 1)) is None

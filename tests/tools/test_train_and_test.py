@@ -89,7 +89,7 @@ def test_test_writes_metrics_predictions_and_pictures(trained):
 
 def test_fast_inference_finds_the_same(trained):
     folder, _, _, checkpoint = trained
-    aps, scores = [], []
+    scores, boxes = [], []
     for flags in ((), ('--optimize',), ('--backend', 'onnxruntime'), ('--backend', 'openvino'), ('--optimize', 'bf16')):
         command = [
             sys.executable, 'tools/test.py', MINI, checkpoint, '--work-dir', folder / 'fast', '--out', 'fast.pkl',
@@ -97,13 +97,13 @@ def test_fast_inference_finds_the_same(trained):
         ]  # fmt: skip
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-2000:]
-        aps.append({key: value for key, value in newest_metrics(folder / 'fast').items() if 'mAP' in key})
         predictions = pickle.loads((folder / 'fast.pkl').read_bytes())
         scores.append(torch.cat([image['pred_instances']['scores'][:5] for image in predictions]))
+        boxes.append(torch.cat([image['pred_instances']['bboxes'][:1] for image in predictions]))
     assert scores[0].max() > 0.1, 'nothing to compare'
     for exact in (1, 2, 3):
-        assert aps[exact] == pytest.approx(aps[0], abs=2e-3)
         torch.testing.assert_close(scores[exact], scores[0], rtol=0, atol=1e-3)
+        torch.testing.assert_close(boxes[exact], boxes[0], rtol=0, atol=0.1)
     assert 1e-5 < (scores[4] - scores[0]).abs().max() < 0.1
 
 
