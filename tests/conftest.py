@@ -9,12 +9,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 from torch import Tensor, nn
 
 from mmfasternet.datasets.miniature import make_coco, make_dota, make_imagenet
@@ -42,14 +45,25 @@ ALEXNET = dict(
 )
 
 
-@pytest.fixture(autouse=True)
-def process_as_it_was() -> Iterator[None]:
-    """Undo what a tool sets for its whole process: what is logged, and the number of threads."""
+@contextmanager
+def process_kept() -> Iterator[None]:
+    """Undo what a tool or a runner sets for its whole process: what is current in MMEngine, log level and threads."""
+    before = {kind: dict(kind._instance_dict) for kind in (DefaultScope, MessageHub, MMLogger, Visualizer)}
     logger, threads = MMLogger.get_current_instance(), torch.get_num_threads()
     level = logger.level
     yield
+    for kind, instances in before.items():
+        kind._instance_dict.clear()
+        kind._instance_dict.update(instances)
     logger.setLevel(level)
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was() -> Iterator[None]:
+    """Let no test depend on what those before it have set for the process."""
+    with process_kept():
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import zipfile
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -15,15 +15,13 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from conftest import ROOT, as_released, make_timm, randomize_
+from conftest import ROOT, as_released, make_timm, process_kept, randomize_
 from mmengine.config import ConfigDict
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import HistoryBuffer, MessageHub, MMLogger
+from mmengine.logging import HistoryBuffer, MMLogger
 from mmengine.model import BaseModel, BaseModule
-from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 from mmengine.runner.checkpoint import _load_checkpoint_with_prefix
-from mmengine.visualization import Visualizer
 from torch.utils.data import Dataset
 
 import mmfasternet.checkpoints.loading as loading
@@ -267,21 +265,11 @@ def make_runner(work_dir, **kwargs):
     )
 
 
-@contextmanager
-def back_to_the_logger_before():
-    """A runner makes its logger, message hub and so on the current ones of the process; other tests have theirs."""
-    before = {kind: dict(kind._instance_dict) for kind in (DefaultScope, MessageHub, MMLogger, Visualizer)}
-    yield
-    for kind, instances in before.items():
-        kind._instance_dict.clear()
-        kind._instance_dict.update(instances)
-
-
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     """What two iterations of MMEngine's own runner write."""
     work_dir = tmp_path_factory.mktemp('work')
-    with back_to_the_logger_before():
+    with process_kept():
         make_runner(work_dir).train()
     return work_dir
 
@@ -319,7 +307,7 @@ def test_what_mmengine_writes_is_read_whole(trained):
 
 
 def test_a_run_is_resumed(trained, tmp_path):
-    with back_to_the_logger_before():
+    with process_kept():
         runner = make_runner(tmp_path / 'resumed', epochs=2, load_from=str(trained / 'epoch_1.pth'), resume=True)
         runner.train()
     assert runner.epoch == 2 and runner.iter == 4
