@@ -8,8 +8,8 @@ from torch.nn import functional as F
 class PatchConv2d(nn.Conv2d):
     """A convolution whose stride is its kernel size, as in the stem, the downsampling and the 1×1 of the blocks.
 
-    In training in bfloat16 it is computed on channels-last features as what it is, a product of patches and weights,
-    whose backward pass is faster on a CPU than that of a convolution.
+    In bfloat16 it is computed on channels-last features as what it is, a product of patches and weights, whose backward
+    pass is faster on a CPU than that of a convolution.
 
     Args:
         in_channels (int): Number of input channels.
@@ -23,7 +23,7 @@ class PatchConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in_channels, H, W)`` to ``(N, out_channels, H / patch_size, W / patch_size)``."""
         # a compiler has its own ways, and fails over ours for images of several sizes
-        as_product = self.training and x.dtype == torch.bfloat16 and not torch.compiler.is_compiling()
+        as_product = x.dtype == torch.bfloat16 and not torch.compiler.is_compiling()
         if not (as_product and x.is_contiguous(memory_format=torch.channels_last)):
             return super().forward(x)
         side = self.kernel_size[0]
