@@ -1,6 +1,7 @@
 """Exported files, read by the runtimes themselves, against timm's networks."""
 
 import sys
+from pathlib import Path
 
 import onnx
 import onnxruntime
@@ -120,6 +121,22 @@ def test_a_file_that_computes_something_else_is_not_written(network, tmp_path, m
     with pytest.raises(RuntimeError, match=f'{format} computes something else than PyTorch: a relative difference of'):
         export(network, tmp_path / name, format)
     assert snapshot(tmp_path) == before
+
+
+def test_a_network_never_stands_beside_the_weights_of_another(network, tmp_path, monkeypatch):
+    for there in ('a.xml', 'a.bin'):
+        (tmp_path / there).write_text('an earlier export')
+    replace = Path.replace
+
+    def fail_for_the_network(self, target):
+        if self.suffix == '.xml':
+            raise OSError('the disk is gone')
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, 'replace', fail_for_the_network)
+    with pytest.raises(OSError, match='the disk is gone'):
+        export(network, tmp_path / 'a.xml', 'openvino')
+    assert [path.name for path in tmp_path.iterdir()] == ['a.bin']
 
 
 def test_mistakes_are_told(network, tmp_path, monkeypatch):

@@ -157,6 +157,7 @@ def test_a_whole_detector_computes_the_same(build, scope, dtype, limit):
     assert isinstance(fast.roi_head.bbox_roi_extractor, RegionFeatures)
     slow = [name for name, part in fast.named_modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
     assert not slow
+    assert not fast.backbone.restores, 'what is packed takes features as they are, without a copy'
     assert any(isinstance(part, PackedLinear) for part in fast.roi_head.modules())
 
 
