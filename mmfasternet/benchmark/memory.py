@@ -19,6 +19,8 @@ from mmengine.logging import print_log
 from .machine import quiet
 from .timing import WARM_UP_CALLS
 
+#: Of glibc's malloc.h.
+_M_MMAP_THRESHOLD = -3
 _CLEAR_REFS = Path('/proc/self/clear_refs')
 Run = Callable[[], Any]
 
@@ -63,6 +65,8 @@ def peak_memory(contender: Contender) -> int | None:
 def _measure(contender: Contender, threads: int) -> int:
     quiet()
     torch.set_num_threads(threads)
+    # what is freed goes back at once: else the heap's holes count, which differ from run to run
+    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 16)
     _warm_up(contender.build_tiny())
     before = _level(contender.device)
     run = contender.build()

@@ -118,8 +118,8 @@ def _read_onnxruntime(path: Path, dtype: str) -> tuple[Callable[[Tensor], tuple[
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # threads that wait by spinning take the cores from the heads, which come next
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    # threads that spin between two calls take the cores from the heads, which come next
+    options.add_session_config_entry('session.force_spinning_stop', '1')
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     (images,) = session.get_inputs()
 
