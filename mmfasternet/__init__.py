@@ -8,6 +8,7 @@ from pathlib import Path
 from .datasets.imagenet_robustness import ImageNetC, ImageNetR
 from .evaluation import CorruptionError, DOTASubmission, SubsetAccuracy, WholeImageDOTAMetric
 from .models import FasterNet, FasterNetClsHead
+from .training import DurableCheckpointHook, ExactEpochLoop, ExactIterLoop, NonFiniteHook
 
 __version__ = '0.1.0'
 
@@ -20,10 +21,14 @@ __all__ = [
     'CONFIG_DIR',
     'CorruptionError',
     'DOTASubmission',
+    'DurableCheckpointHook',
+    'ExactEpochLoop',
+    'ExactIterLoop',
     'FasterNet',
     'FasterNetClsHead',
     'ImageNetC',
     'ImageNetR',
+    'NonFiniteHook',
     'SubsetAccuracy',
     'WholeImageDOTAMetric',
     '__version__',

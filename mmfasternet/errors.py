@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 EXIT_CODE = 2
+#: What a shell makes of Ctrl-C.
+INTERRUPTED = 130
 
 
 class MMFasterNetError(Exception):
@@ -29,6 +31,10 @@ class DataError(MMFasterNetError, ValueError):
 
 class DependencyError(MMFasterNetError, ImportError):
     """A library that this part of the package needs is not installed."""
+
+
+class DivergenceError(MMFasterNetError, ArithmeticError):
+    """The loss or a gradient is not a finite number."""
 
 
 def first_few(names: Sequence[str], count: int = 3) -> str:
@@ -56,3 +62,6 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     except MMFasterNetError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(EXIT_CODE)
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
-from mmengine.visualization import Visualizer
+from mmengine.logging import MMLogger
+from mmengine.utils import ManagerMixin
 from torch import Tensor, nn
 
 from mmfasternet.datasets.miniature import make_coco, make_dota, make_imagenet
@@ -45,18 +44,25 @@ ALEXNET = dict(
 )
 
 
+def managed_kinds(root: type = ManagerMixin) -> list[type]:
+    """The classes of which MMEngine keeps instances by name: message hub, loggers, visualizers and so on."""
+    return [kind for child in root.__subclasses__() for kind in (child, *managed_kinds(child))]
+
+
 @contextmanager
 def process_kept() -> Iterator[None]:
     """Undo what a tool or a runner sets for its whole process: what is current in MMEngine, log level and threads."""
-    before = {kind: dict(kind._instance_dict) for kind in (DefaultScope, MessageHub, MMLogger, Visualizer)}
+    before = {kind: dict(kind._instance_dict) for kind in managed_kinds()}
     logger, threads = MMLogger.get_current_instance(), torch.get_num_threads()
     level = logger.level
-    yield
-    for kind, instances in before.items():
-        kind._instance_dict.clear()
-        kind._instance_dict.update(instances)
-    logger.setLevel(level)
-    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        for kind in managed_kinds():
+            kind._instance_dict.clear()
+            kind._instance_dict.update(before.get(kind, {}))
+        logger.setLevel(level)
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -21,9 +22,14 @@ from mmengine.runner import Runner
 from ..deploy import cpu_has_bfloat16
 from ..errors import ConfigError, DataError, DependencyError
 from ..evaluation import CorruptionError
+from ..training import newest_whole_checkpoint
+from ..training.processes import joined_processes
 from . import class_pictures  # noqa: F401, registers the hook
 from .acceleration import check_flags
 from .preflight import check, leaf_datasets, test_metrics
+
+_EXACT_LOOPS = {'EpochBasedTrainLoop': 'ExactEpochLoop', 'IterBasedTrainLoop': 'ExactIterLoop'}
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
 def train(args: Namespace) -> None:
@@ -45,12 +51,11 @@ def train(args: Namespace) -> None:
                 'add auto_scale_lr = dict(base_batch_size=16)'
             )
         cfg.auto_scale_lr.enable = True
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+    _set_survival(cfg)
+    _set_resume(cfg, args)
     _set_dataloader_defaults(cfg, 'train_dataloader', 'val_dataloader')
     check(cfg, 'train')
-    with _unreadable_image_named():
+    with _faults_in_one_line(cfg), joined_processes(cfg):
         _build_runner(cfg).train()
 
 
@@ -84,14 +89,14 @@ def test(args: Namespace) -> dict[str, float]:
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), accelerate]
     _set_dataloader_defaults(cfg, 'test_dataloader')
     check(cfg, 'test')
-    runner = _build_runner(cfg)
-    if args.out:
-        dump = 'mmdet.DumpDetResults' if _scope(cfg) == 'mmdet' else 'DumpResults'
-        runner.test_evaluator.metrics.append(METRICS.build(dict(type=dump, out_file_path=args.out)))
-    for metric in runner.test_evaluator.metrics:
-        if isinstance(metric, CorruptionError):
-            metric.out_dir = metric.out_dir or runner.log_dir
-    with _unreadable_image_named():
+    with _faults_in_one_line(cfg), joined_processes(cfg):
+        runner = _build_runner(cfg)
+        if args.out:
+            dump = 'mmdet.DumpDetResults' if _scope(cfg) == 'mmdet' else 'DumpResults'
+            runner.test_evaluator.metrics.append(METRICS.build(dict(type=dump, out_file_path=args.out)))
+        for metric in runner.test_evaluator.metrics:
+            if isinstance(metric, CorruptionError):
+                metric.out_dir = metric.out_dir or runner.log_dir
         return runner.test()
 
 
@@ -113,18 +118,30 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
         raise ConfigError(f'config {path} does not exist (looked in {Path.cwd()})')
     try:
         cfg = Config.fromfile(path)
-    except (SyntaxError, KeyError) as error:
-        raise ConfigError(f'config {path} cannot be read: {error}') from error
     except FileNotFoundError as error:
         raise ConfigError(f'config {path} inherits from a file that is not there: {error}') from error
     except ImportError as error:
+        # MMEngine lists the whole sys.path, a line each
+        reason = str(error).partition(', the current sys.path')[0]
         raise DependencyError(
-            f'config {path} needs a library that is not installed: {error}; `make setup` installs them all'
+            f'config {path} needs a library that is not installed: {reason}; `make setup` installs them all'
         ) from error
-    if options:
-        cfg.merge_from_dict(options)
+    except RecursionError as error:
+        raise ConfigError(f'config {path} inherits from itself; name another file as _base_') from error
+    except Exception as error:  # a config is a program, which can raise anything
+        raise ConfigError(f'config {path} cannot be read: {_in_one_line(error)}') from error
+    try:
+        cfg.merge_from_dict(options or {})
+    except Exception as error:  # whatever MMEngine makes of settings that do not fit
+        raise ConfigError(f'--cfg-options do not fit {path}: {_in_one_line(error)}') from error
+    if not isinstance(_scope(cfg), str):
+        raise ConfigError(f'config {path}: default_scope is {_scope(cfg)!r}; expected the name of a library')
     init_default_scope(_scope(cfg))
     return cfg
+
+
+def _in_one_line(error: Exception) -> str:
+    return f'{type(error).__name__}: {" ".join(str(error).split())}'
 
 
 def _load_config(args: Namespace) -> Config:
@@ -144,6 +161,32 @@ def _build_runner(cfg: Config) -> Runner:
 def _scope(cfg: Config) -> str:
     """The library that the config is of: mmdet, mmrotate or mmpretrain."""
     return cfg.get('default_scope') or 'mmengine'
+
+
+def _set_survival(cfg: Config) -> None:
+    """Resume exactly, save whole files, stop at NaN: wherever the config has MMEngine's own loops and hooks."""
+    loop = dict(cfg.get('train_cfg') or {})
+    if 'type' not in loop:
+        loop['type'] = 'EpochBasedTrainLoop' if loop.pop('by_epoch', True) else 'IterBasedTrainLoop'
+    cfg.train_cfg = loop | dict(type=_EXACT_LOOPS.get(loop['type'], loop['type']))
+    defaults = dict(cfg.get('default_hooks') or {})
+    checkpoint = defaults.get('checkpoint', {})
+    if checkpoint is not None and checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
+        cfg.default_hooks = defaults | dict(checkpoint=dict(checkpoint, type='DurableCheckpointHook'))
+    hooks = cfg.get('custom_hooks') or []
+    if not any(hook.get('type') == 'NonFiniteHook' for hook in hooks):
+        cfg.custom_hooks = [*hooks, dict(type='NonFiniteHook')]
+
+
+def _set_resume(cfg: Config, args: Namespace) -> None:
+    """Go on from a checkpoint if the command line, or torch's elastic launcher after a fault, says so."""
+    restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
+    newest = newest_whole_checkpoint(cfg.work_dir) if args.resume == 'auto' or restarted else None
+    source = newest or (args.resume if args.resume != 'auto' else None)
+    if source:
+        cfg.resume, cfg.load_from = True, str(source)
+    elif args.resume or restarted:
+        print_log(f'nothing to resume from in {cfg.work_dir}: the run starts anew', logger='current')
 
 
 def _set_amp(cfg: Config) -> None:
@@ -239,10 +282,17 @@ def _confirm(question: str) -> bool:
 
 
 @contextmanager
-def _unreadable_image_named() -> Iterator[None]:
-    """Tell in one line what mmcv finds out in a worker process, many steps after the start."""
+def _faults_in_one_line(cfg: Config) -> Iterator[None]:
+    """Tell in one line what comes up only while a run goes on: a file that cannot be decoded, or written."""
     try:
         yield
+    except OSError as error:
+        if error.errno not in _DISK_FAULTS:
+            raise
+        raise DataError(
+            f'{error.filename or cfg.work_dir} cannot be written: {error.strerror}; make room, allow writing, or name '
+            'another --work-dir'
+        ) from error
     except AssertionError as error:
         # from a worker process comes the whole traceback, whose source lines match too
         names = re.findall('failed to load image: (.+)', str(error))

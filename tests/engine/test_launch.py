@@ -1,11 +1,14 @@
 import argparse
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmfasternet.engine import launch
-from mmfasternet.errors import ConfigError, DependencyError, run_tool
+from mmfasternet.errors import ConfigError, DataError, DependencyError, run_tool
 
 TEXT = """
 default_scope = 'mmdet'
@@ -23,6 +26,7 @@ test_dataloader = dict(num_workers=2, dataset=dict(type='RepeatDataset', times=1
 def configured(tmp_path, monkeypatch):
     """Run train or test with some options up to the runner, and return the config that it gets."""
     monkeypatch.setattr(launch, 'check', lambda cfg, mode: None)
+    monkeypatch.setattr(launch, 'joined_processes', lambda cfg: nullcontext())
     configs = []
     evaluator = argparse.Namespace(metrics=[])
     runner = argparse.Namespace(train=lambda: None, test=lambda: {}, test_evaluator=evaluator)
@@ -77,10 +81,57 @@ def test_amp_without_a_gpu(configured, monkeypatch, has_bfloat16):
         configured('train', TEXT.replace("'FasterNet'", "'ResNet'"), amp=True)
 
 
-@pytest.mark.parametrize('given, load_from', [('auto', None), ('some/epoch_3.pth', 'some/epoch_3.pth')])
-def test_resume(configured, given, load_from):
-    cfg = configured('train', resume=given)
-    assert cfg.resume is True and cfg.load_from == load_from
+def test_resume(configured, tmp_path, monkeypatch):
+    assert not configured('train', resume='auto', work_dir=str(tmp_path)).get('resume')  # nothing is there yet
+    cfg = configured('train', resume='some/epoch_3.pth')
+    assert cfg.resume is True and cfg.load_from == 'some/epoch_3.pth'
+    torch.save({}, tmp_path / 'epoch_2.pth')
+    cfg = configured('train', resume='auto', work_dir=str(tmp_path))
+    assert cfg.resume is True and cfg.load_from == str(tmp_path / 'epoch_2.pth')
+    # torch's elastic launcher starts the same command again
+    assert not configured('train', work_dir=str(tmp_path)).get('resume')
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
+    cfg = configured('train', work_dir=str(tmp_path))
+    assert cfg.resume is True and cfg.load_from == str(tmp_path / 'epoch_2.pth')
+    cfg = configured('train', resume='some/epoch_3.pth', work_dir=str(tmp_path / 'empty'))
+    assert cfg.load_from == 'some/epoch_3.pth'
+
+
+@pytest.mark.parametrize('text, loop, left', [
+    ('', 'ExactEpochLoop', {}),
+    ('train_cfg = dict(by_epoch=True, max_epochs=3)', 'ExactEpochLoop', dict(max_epochs=3)),
+    ('train_cfg = dict(by_epoch=False, max_iters=3)', 'ExactIterLoop', dict(max_iters=3)),
+    ("train_cfg = dict(type='IterBasedTrainLoop', max_iters=3)", 'ExactIterLoop', dict(max_iters=3)),
+    ("train_cfg = dict(type='Own', by_epoch=1)", 'Own', dict(by_epoch=1)),
+])  # fmt: skip
+def test_mmengines_own_loops_and_hooks_are_replaced(configured, text, loop, left):
+    cfg = configured('train', TEXT + text)
+    assert cfg.train_cfg == dict(left, type=loop)
+    assert cfg.default_hooks.checkpoint == dict(type='DurableCheckpointHook')
+    assert cfg.custom_hooks == [dict(type='NonFiniteHook')]
+
+
+def test_what_a_config_says_of_hooks_stays(configured):
+    text = (
+        TEXT
+        + """
+custom_hooks = [dict(type='NonFiniteHook', max_skips=3), dict(type='EMAHook')]
+default_hooks.update(checkpoint=dict(type='CheckpointHook', interval=2))
+"""
+    )
+    cfg = configured('train', text)
+    assert cfg.default_hooks.checkpoint == dict(type='DurableCheckpointHook', interval=2)
+    assert cfg.custom_hooks == [dict(type='NonFiniteHook', max_skips=3), dict(type='EMAHook')]
+    for own in ('None', "dict(type='Own')"):
+        cfg = configured('train', text.replace("dict(type='CheckpointHook', interval=2)", own))
+        assert cfg.default_hooks.checkpoint == (None if own == 'None' else dict(type='Own'))
+
+
+def test_a_work_dir_that_cannot_be_written_to(configured, tmp_path, monkeypatch):
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: Path(cfg.work_dir).mkdir())
+    with pytest.raises(DataError, match=r'file/work cannot be written: Not a directory; make room, .* --work-dir'):
+        configured('train', work_dir=str(tmp_path / 'file' / 'work'))
 
 
 def test_pictures(configured):
@@ -201,6 +252,16 @@ def test_run_tool_prints_one_line_and_exits_with_2(capsys):
     with pytest.raises(SystemExit) as caught:
         run_tool(lambda: None)
     assert caught.value.code == 0
+
+
+def test_run_tool_is_quiet_about_ctrl_c(capsys):
+    def tool():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as caught:
+        run_tool(tool)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == 'interrupted\n'
 
 
 def test_other_errors_keep_their_traceback():

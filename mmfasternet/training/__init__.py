@@ -1,0 +1,16 @@
+"""Runs that survive: loops that resume exactly, checkpoints that are whole, and what watches over both."""
+
+from .checkpoints import DurableCheckpointHook, newest_whole_checkpoint
+from .data_parallel import CPUDataParallel
+from .exact_resume import ExactEpochLoop, ExactIterLoop, ExactResumeHook
+from .non_finite import NonFiniteHook
+
+__all__ = [
+    'CPUDataParallel',
+    'DurableCheckpointHook',
+    'ExactEpochLoop',
+    'ExactIterLoop',
+    'ExactResumeHook',
+    'NonFiniteHook',
+    'newest_whole_checkpoint',
+]

@@ -1,0 +1,88 @@
+"""Joining the processes of a run, with or without GPUs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from ..errors import ConfigError
+
+_NEEDED = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+
+
+@contextmanager
+def joined_processes(cfg: Config) -> Iterator[None]:
+    """Join the other processes where MMEngine cannot, which is without a GPU, and leave them in the end.
+
+    Args:
+        cfg (Config): The whole config; its ``launcher`` says who started the processes. Without a GPU its model wrapper
+            is set to :class:`CPUDataParallel`.
+
+    Yields:
+        None: While the run goes on.
+
+    Raises:
+        ConfigError: The launcher did not start this process.
+    """
+    if cfg.launcher == 'none':
+        yield
+        return
+    _set_environment(cfg.launcher)
+    if get_device() == 'cpu':
+        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
+        dist.init_process_group('gloo', timeout=timedelta(seconds=timeout))
+        wrapper = cfg.get('model_wrapper_cfg') or dict(
+            broadcast_buffers=False, find_unused_parameters=cfg.get('find_unused_parameters', False)
+        )
+        cfg.model_wrapper_cfg = dict(wrapper, type='CPUDataParallel')
+    try:
+        yield
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def is_first_process() -> bool:
+    """Whether this process, joined or not, is the one that speaks for all."""
+    return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0
+
+
+def _set_environment(launcher: str) -> None:
+    """Tell PyTorch what the launcher told this process, under the names that torchrun uses."""
+    environment = os.environ
+    if launcher == 'slurm' and 'SLURM_PROCID' in environment:
+        environment.update(
+            RANK=environment['SLURM_PROCID'],
+            WORLD_SIZE=environment['SLURM_NTASKS'],
+            LOCAL_RANK=environment['SLURM_LOCALID'],
+        )
+        if 'MASTER_ADDR' not in environment:
+            listing = ['scontrol', 'show', 'hostnames', environment['SLURM_NODELIST']]
+            hosts = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
+            environment['MASTER_ADDR'] = hosts[0]
+        environment.setdefault('MASTER_PORT', '29500')
+    elif launcher == 'mpi' and 'OMPI_COMM_WORLD_RANK' in environment:
+        environment.update(
+            RANK=environment['OMPI_COMM_WORLD_RANK'],
+            WORLD_SIZE=environment['OMPI_COMM_WORLD_SIZE'],
+            LOCAL_RANK=environment['OMPI_COMM_WORLD_LOCAL_RANK'],
+        )
+        environment.setdefault('MASTER_PORT', '29500')
+    missing = [name for name in _NEEDED if name not in environment]
+    if missing:
+        starts = {
+            'pytorch': 'torchrun --nproc_per_node=2 tools/train.py CONFIG --launcher pytorch, or tools/dist_train.sh',
+            'slurm': 'srun, as tools/slurm_train.sh does',
+            'mpi': 'mpirun -x MASTER_ADDR',
+        }
+        raise ConfigError(
+            f'--launcher {launcher}: {", ".join(missing)} is not set in the environment; '
+            f'start the processes with {starts[launcher]}'
+        )
