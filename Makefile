@@ -20,7 +20,7 @@ demo-dota: setup ## the same with oriented R-CNN on a drawn DOTA, from raw image
 demo-cls: setup ## the same with a classifier on a drawn ImageNet, also corrupted and in other styles
 	@$(RUN) tools/dev/demo.py imagenet
 
-test: setup lint ## lint, then the whole test suite with its coverage (30 minutes on 2 cores)
+test: setup lint ## lint, then the whole test suite with its coverage (40 minutes on 2 cores)
 	$(RUN) -m coverage run -m pytest
 	$(RUN) -m coverage report
 

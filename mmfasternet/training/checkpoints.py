@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 
 from ..errors import CheckpointError
 from ..files import DRAFT, whole_file
-from .exact_resume import ExactLoop
+from .exact_resume import ExactLoop, give_back_memory
 
 #: What a run exits with that was told to stop by SIGTERM, and has saved: "try again later" in sysexits.h.
 STOPPED = 75
@@ -145,6 +145,7 @@ class DurableCheckpointHook(CheckpointHook):
         self._saved_at = meta['iter']
         if is_main_process():
             DurableBackend().put(self.last_ckpt.encode(), Path(runner.work_dir, POINTER))
+            give_back_memory()
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._told_to_stop = True

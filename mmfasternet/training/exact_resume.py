@@ -7,9 +7,11 @@ kept, and it does not matter which worker loads a sample, or whether a step is r
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -242,6 +244,13 @@ class ExactLoop:
                 broadcast(buffer)
             self.runner.val_loop.run()
             self.validated = True
+            give_back_memory()
+
+
+def give_back_memory() -> None:
+    """Give free memory back to the system: glibc keeps it in pieces, more with each validation and checkpoint."""
+    if sys.platform == 'linux' and hasattr(ctypes.CDLL(None), 'malloc_trim'):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @LOOPS.register_module()
