@@ -28,6 +28,8 @@ _ANCHOR = 'patch_embed.proj.weight'
 _AVERAGED = ('state_dict_ema', 'model_ema')
 #: Where a file keeps its state dict; the averaged weights first, as timm does.
 _NESTS = (*_AVERAGED, 'state_dict', 'model')
+#: A file can hold a dict that holds itself.
+_MOST_NESTS = 16
 _CLASSIFIER = re.compile(r'(avgpool_pre_head|head)\.')
 _OUTPUT_NORM = re.compile(r'norm\d+\.')
 _BATCH_NORM_BUFFER = re.compile(r'\.(running_mean|running_var|num_batches_tracked)$')
@@ -216,10 +218,15 @@ def with_averaged_first(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 def _unwrap(source: Mapping[str, Any]) -> dict[str, Tensor]:
     """Find the state dict in a checkpoint and keep its tensors, by their names in a model that is not compiled."""
-    for nest in _NESTS:
-        if isinstance(source.get(nest), Mapping):
-            return _unwrap(source[nest])
-    return {key.replace('_orig_mod.', ''): value for key, value in source.items() if isinstance(value, Tensor)}
+    for _ in range(_MOST_NESTS):
+        inner = next((source[nest] for nest in _NESTS if isinstance(source.get(nest), Mapping)), None)
+        if inner is None:
+            tensors = {
+                key: value for key, value in source.items() if isinstance(key, str) and isinstance(value, Tensor)
+            }
+            return {key.replace('_orig_mod.', ''): value for key, value in tensors.items()}
+        source = inner
+    raise CheckpointError(f'the file has state dicts in state dicts, more than {_MOST_NESTS}; expected one')
 
 
 def _find_prefix(state_dict: Mapping[str, Tensor], where: str) -> str:
@@ -236,15 +243,15 @@ def _find_prefix(state_dict: Mapping[str, Tensor], where: str) -> str:
 
 
 def _from_timm(key: str) -> str:
-    key = re.sub(r'^stages\.(\d+)\.downsample\.', lambda m: f'stages.{2 * int(m[1]) - 1}.', key)
-    key = re.sub(r'^stages\.(\d+)\.blocks\.', lambda m: f'stages.{2 * int(m[1])}.blocks.', key)
+    key = re.sub(r'^stages\.(\d{1,3})\.downsample\.', lambda m: f'stages.{2 * int(m[1]) - 1}.', key)
+    key = re.sub(r'^stages\.(\d{1,3})\.blocks\.', lambda m: f'stages.{2 * int(m[1])}.blocks.', key)
     return re.sub(r'^classifier\.', 'head.', re.sub(r'^conv_head\.', 'avgpool_pre_head.1.', key))
 
 
 def _to_timm(key: str) -> str:
-    key = re.sub(r'^stages\.(\d+)\.blocks\.', lambda m: f'stages.{int(m[1]) // 2}.blocks.', key)
+    key = re.sub(r'^stages\.(\d{1,3})\.blocks\.', lambda m: f'stages.{int(m[1]) // 2}.blocks.', key)
     key = re.sub(
-        r'^stages\.(\d+)\.(reduction|norm)\.', lambda m: f'stages.{(int(m[1]) + 1) // 2}.downsample.{m[2]}.', key
+        r'^stages\.(\d{1,3})\.(reduction|norm)\.', lambda m: f'stages.{(int(m[1]) + 1) // 2}.downsample.{m[2]}.', key
     )
     return re.sub(r'^head\.', 'classifier.', re.sub(r'^avgpool_pre_head\.1\.', 'conv_head.', key))
 

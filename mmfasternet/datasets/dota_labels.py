@@ -34,6 +34,8 @@ HEADERS = ('imagesource:', 'gsd:')
 LARGEST = 2.0**24
 #: The smallest area of an object in square pixels.
 LEAST_AREA = 1e-6
+#: What is said of an object with less.
+NO_AREA_FAULT = 'the quadrilateral has no area, or its sides cross'
 
 
 class DotaObject(NamedTuple):
@@ -105,7 +107,7 @@ def read_labels(path: str | Path, classes: tuple[str, ...]) -> tuple[list[DotaOb
     quadrilaterals = shapely.polygons(corners.reshape(-1, 4, 2))
     are_sound = shapely.is_valid(quadrilaterals) & (shapely.area(quadrilaterals) >= LEAST_AREA)
     for item in itertools.compress(objects, ~are_sound):
-        faults.append(Fault(str(path), item.line, 'the quadrilateral has no area, or its sides cross'))
+        faults.append(Fault(str(path), item.line, NO_AREA_FAULT))
     return list(itertools.compress(objects, are_sound)), sorted(faults, key=lambda fault: fault.line)
 
 

@@ -37,31 +37,58 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     'l': dict(embed_dims=192, depths=(3, 4, 18, 3), act_cfg=_RELU, drop_path_rate=0.3),
 }
 
+#: An argument that is larger is a slip.
+_MOST = 2**16
 _NORMS = {'BN': nn.BatchNorm2d, 'SyncBN': nn.SyncBatchNorm}
 
 
 def _build_norm(cfg: Mapping[str, Any], channels: int) -> nn.Module:
     """Build a normalization layer from an OpenMMLab ``norm_cfg``."""
-    settings = dict(cfg)
-    kind, requires_grad = settings.pop('type'), settings.pop('requires_grad', True)
+    kind, settings = _split_type(cfg, 'norm_cfg')
+    requires_grad = bool(settings.pop('requires_grad', True))
     if kind == 'GN':
-        layer = nn.GroupNorm(num_channels=channels, **settings)
+        layer_type = partial(nn.GroupNorm, num_channels=channels)
     else:
-        layer_type = _NORMS.get(kind) or MODELS.get(kind)
-        if layer_type is None:
+        found = _NORMS.get(kind) or MODELS.get(kind)
+        if found is None:
             raise ConfigError(f'norm_cfg: unknown type {kind!r}; use BN, SyncBN, GN or a layer registered in MODELS')
-        layer = layer_type(channels, **settings)
-    return layer.requires_grad_(requires_grad)
+        layer_type = partial(found, channels)
+    return _build(layer_type, settings, f'norm_cfg: {kind}').requires_grad_(requires_grad)
 
 
 def _build_activation(cfg: Mapping[str, Any]) -> nn.Module:
     """Build an activation from an OpenMMLab ``act_cfg``, whose ``type`` is the name of a class in ``torch.nn``."""
-    settings = dict(cfg)
-    kind = settings.pop('type')
+    kind, settings = _split_type(cfg, 'act_cfg')
     layer_type = getattr(nn, kind, None) or MODELS.get(kind)
     if layer_type is None:
         raise ConfigError(f'act_cfg: unknown type {kind!r}; use a class of torch.nn, such as ReLU or GELU')
-    return layer_type(**settings)
+    return _build(layer_type, settings, f'act_cfg: {kind}')
+
+
+def _split_type(cfg: Mapping[str, Any], setting: str) -> tuple[str, dict[str, Any]]:
+    if not isinstance(cfg, Mapping) or not isinstance(cfg.get('type'), str):
+        raise ConfigError(f'{setting} is {cfg!r}; expected a dict with the type of a layer')
+    settings = dict(cfg)
+    return settings.pop('type'), settings
+
+
+def _build(layer_type: Callable[..., Any], settings: dict[str, Any], what: str) -> nn.Module:
+    try:
+        layer = layer_type(**settings)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = ' '.join(str(error).split())
+        raise ConfigError(f'{what} cannot be built with {settings}: {reason}') from error
+    if not isinstance(layer, nn.Module):
+        raise ConfigError(f'{what} is no layer')
+    return layer
+
+
+def _is_count(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and least <= value <= _MOST
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= _MOST
 
 
 @contextmanager
@@ -290,7 +317,10 @@ class FasterNet(BaseModule):
         embed_dims, depths = settings['embed_dims'], settings['depths']
         act_cfg = act_cfg or settings['act_cfg']
         drop_path_rate = settings['drop_path_rate'] if drop_path_rate is None else drop_path_rate
-        self._check_arguments(len(depths), out_indices, frozen_stages, drop_path_rate, partial_ratio, embed_dims)
+        self._check_arguments(
+            embed_dims, len(depths), in_channels, patch_size, partial_ratio, mlp_ratio, drop_path_rate,
+            layer_scale_init_value, out_indices, frozen_stages,
+        )  # fmt: skip
         if with_cp and compile:
             raise ConfigError('FasterNet: with_cp and compile exclude each other; set one of them to False')
 
@@ -302,7 +332,7 @@ class FasterNet(BaseModule):
         self.compiles = compile
         self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_size, norm_cfg)
 
-        drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
+        drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist())
         self.stages = nn.Sequential()
         for i, depth in enumerate(depths[: max(out_indices) + 1]):
             channels = embed_dims * 2**i
@@ -348,26 +378,47 @@ class FasterNet(BaseModule):
                 f'FasterNet: arch is {arch!r}; a dict needs {", ".join(sorted(required))} '
                 f'and may have {", ".join(sorted(defaults))}'
             )
+        embed_dims, depths = arch['embed_dims'], arch['depths']
+        if not (_is_count(embed_dims) and isinstance(depths, Sequence) and depths and all(map(_is_count, depths))):
+            raise ConfigError(
+                f'FasterNet: arch has embed_dims {embed_dims!r} and depths {depths!r}; expected a number of channels, '
+                'and for each stage a number of blocks'
+            )
         return defaults | dict(arch)
 
     @staticmethod
     def _check_arguments(
+        embed_dims: int,
         num_stages: int,
+        in_channels: int,
+        patch_size: int,
+        partial_ratio: float,
+        mlp_ratio: float,
+        drop_path_rate: float,
+        layer_scale_init_value: float,
         out_indices: Sequence[int],
         frozen_stages: int,
-        drop_path_rate: float,
-        partial_ratio: float,
-        embed_dims: int,
     ) -> None:
-        if not out_indices or not set(out_indices) <= set(range(num_stages)):
-            raise ConfigError(f'FasterNet: out_indices is {tuple(out_indices)}; choose from 0 to {num_stages - 1}')
-        if not -1 <= frozen_stages <= num_stages:
-            raise ConfigError(f'FasterNet: frozen_stages is {frozen_stages}; choose from -1 to {num_stages}')
-        if not 0 <= drop_path_rate < 1:
-            raise ConfigError(f'FasterNet: drop_path_rate is {drop_path_rate}; choose from 0 to below 1')
-        if not (partial_ratio <= 1 and int(embed_dims * partial_ratio) >= 1):
+        for name, value in (('in_channels', in_channels), ('patch_size', patch_size)):
+            if not _is_count(value):
+                raise ConfigError(f'FasterNet: {name} is {value!r}; expected a whole number, at least 1')
+        is_sequence = isinstance(out_indices, Sequence) and out_indices
+        if not is_sequence or not all(_is_count(index, 0) and index < num_stages for index in out_indices):
+            raise ConfigError(f'FasterNet: out_indices is {out_indices!r}; choose from 0 to {num_stages - 1}')
+        if not (_is_count(frozen_stages, -1) and frozen_stages <= num_stages):
+            raise ConfigError(f'FasterNet: frozen_stages is {frozen_stages!r}; choose from -1 to {num_stages}')
+        if not (_is_number(drop_path_rate) and drop_path_rate < 1):
+            raise ConfigError(f'FasterNet: drop_path_rate is {drop_path_rate!r}; choose from 0 to below 1')
+        if not (_is_number(partial_ratio) and partial_ratio <= 1 and int(embed_dims * partial_ratio) >= 1):
             raise ConfigError(
-                f'FasterNet: partial_ratio is {partial_ratio}; of {embed_dims} channels it must leave 1 to {embed_dims}'
+                f'FasterNet: partial_ratio is {partial_ratio!r}; of {embed_dims} channels it must leave 1 to '
+                f'{embed_dims}'
+            )
+        if not (_is_number(mlp_ratio) and int(embed_dims * mlp_ratio) >= 1):
+            raise ConfigError(f'FasterNet: mlp_ratio is {mlp_ratio!r}; it must make 1 channel or more of {embed_dims}')
+        if not _is_number(layer_scale_init_value):
+            raise ConfigError(
+                f'FasterNet: layer_scale_init_value is {layer_scale_init_value!r}; choose 0 or a bit more'
             )
 
     @property

@@ -1,0 +1,346 @@
+"""COCO's annotation files: what is wrong in one, and what mmdet drops of it in silence. No image is opened.
+
+What mmdet does is in ``load_data_list``, ``parse_data_info`` and ``filter_data`` of its ``CocoDataset``.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import DataError, first_few
+from .findings import Finding, Kind, Report, show
+
+_STOPS = 'training stops'
+MALFORMED = Kind('malformed', 'error', 'incomplete or malformed entries', _STOPS)
+IMAGE_TWICE = Kind('image_twice', 'error', 'images with the id of another', 'only the last of them is seen')
+ANNOTATION_TWICE = Kind('annotation_twice', 'error', 'annotations with the id of another', _STOPS)
+CATEGORY_TWICE = Kind(
+    'category_twice', 'error', 'categories with the id or name of another', 'classes are numbered wrongly'
+)
+MISSING_CLASS = Kind(
+    'missing_class', 'error', 'classes of the config that are no category', 'classes are numbered wrongly'
+)
+UNKNOWN_CATEGORY = Kind(
+    'unknown_category', 'error', 'annotations of unknown categories', 'dropped, so learned as background'
+)
+NO_MASK = Kind('no_mask', 'error', 'objects without a mask that can be read', _STOPS)
+CLASS_ORDER = Kind(
+    'class_order', 'warning', 'classes in another order than the categories', 'results get the names of other classes'
+)
+UNKNOWN_IMAGE = Kind('unknown_image', 'warning', 'annotations of images that the file does not name', 'dropped')
+NO_AREA = Kind('no_area', 'warning', 'objects without area, or less than a pixel wide or high', 'dropped')
+OUTSIDE = Kind('outside', 'warning', 'boxes outside of the image', 'dropped')
+PARTLY_OUTSIDE = Kind('partly_outside', 'warning', 'boxes that reach beyond the image', 'cut off at its edge')
+IGNORED = Kind('ignored', 'note', "objects marked 'ignore'", 'dropped')
+CROWD = Kind('crowd', 'note', 'crowds', 'learned neither as objects nor as background')
+OTHER_CLASS = Kind('other_class', 'note', 'objects of categories that are no class of the config', 'dropped')
+NO_OBJECTS = Kind('no_objects', 'note', 'images without objects', 'dropped')
+TOO_SMALL = Kind('too_small', 'note', 'images smaller than min_size', 'dropped')
+
+#: The largest coordinate in pixels, either side of 0: up to here float32 tells neighbouring pixels apart.
+LARGEST = 2.0**24
+#: By how many pixels a box may reach beyond its image: the boxes of COCO do by rounding.
+ROUNDING = 1.0
+#: The types that a number in JSON has in Python; a bool is none.
+NUMBERS = frozenset((int, float))
+
+
+class Annotations(NamedTuple):
+    """What of an annotation file is sound, and kept in training.
+
+    Attributes:
+        images: The images by their ids.
+        objects: The annotations that mmdet does not drop.
+    """
+
+    images: dict[Any, dict[str, Any]]
+    objects: list[dict[str, Any]]
+
+
+def read_annotations(path: Path) -> dict[str, list]:
+    """Read an annotation file.
+
+    Args:
+        path (Path): The file.
+
+    Returns:
+        dict[str, list]: What it holds, with at least ``images``, ``annotations`` and ``categories``.
+
+    Raises:
+        DataError: It cannot be read, or is not in the format of COCO.
+    """
+    try:
+        with _uncollected():
+            # NaN and the infinities, which Python writes and JSON does not know, are no numbers to work with
+            content = json.loads(path.read_bytes(), parse_constant=lambda name: None)
+    except OSError as error:
+        raise DataError(f'{path} cannot be read: {error.strerror}') from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f'{path} is not JSON: {error}; fetch the file again') from error
+    missing = [
+        key
+        for key in ('images', 'annotations', 'categories')
+        if not isinstance(content, dict) or not isinstance(content.get(key), list)
+    ]
+    if missing:
+        raise DataError(f'{path} is not in the format of COCO: it lacks {", ".join(missing)}')
+    return content
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector from looking again and again through millions of new objects, which are no garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def missing_files(folder: Path, names: Sequence[str]) -> list[str]:
+    """Find out which files are not there.
+
+    Args:
+        folder (Path): What the names are relative to.
+        names (Sequence[str]): The names.
+
+    Returns:
+        list[str]: The names of those that are missing.
+    """
+    # one listing a folder: a look at each of 118,000 files takes minutes on a network disk
+    listings: dict[Path, set[str]] = {}
+    missing = []
+    for name in names:
+        file = folder / name
+        if file.parent not in listings:
+            try:
+                listings[file.parent] = set(os.listdir(file.parent))  # noqa: PTH208, which makes a Path of each
+            except (OSError, ValueError):  # a ValueError if the name can be none of a file
+                listings[file.parent] = set()
+        if file.name not in listings[file.parent]:
+            missing.append(name)
+    return missing
+
+
+def check_annotations(
+    content: Mapping[str, list],
+    classes: Sequence[str] = (),
+    filters: Mapping[str, Any] | None = None,
+    with_masks: bool = False,
+) -> tuple[Annotations, Report]:
+    """Check the entries of an annotation file, each dropped object for the first reason that there is.
+
+    Args:
+        content (Mapping[str, list]): What :func:`read_annotations` gives.
+        classes (Sequence[str]): The classes of the config. Defaults to ``()``: all categories.
+        filters (Mapping, optional): The ``filter_cfg`` of the data set, if it is trained on. Defaults to None.
+        with_masks (bool): Whether the config learns masks. Defaults to False.
+
+    Returns:
+        tuple[Annotations, Report]: What is sound, and what was found.
+    """
+    filters = filters or {}
+    findings: list[Finding] = []
+    images = _read_images(content, findings)
+    categories = _read_categories(content, findings)
+    wanted = set(classes or categories.values())
+    findings += _compare_classes(list(classes), list(categories.values()))
+    objects = _read_objects(content, images, categories, findings)
+
+    boxes = np.array([item['bbox'] for item in objects], dtype=float).reshape(-1, 4)
+    frames = [images[item['image_id']] for item in objects]
+    sizes = np.array([(image['width'], image['height']) for image in frames], dtype=float).reshape(-1, 2)
+    starts, extents = boxes[:, :2], boxes[:, 2:]
+    ends = starts + extents
+    inside = (np.minimum(ends, sizes) - np.maximum(starts, 0)).clip(min=0)
+    has_class = _true_for(objects, lambda item: categories[item['category_id']] in wanted)
+
+    def tell(kind: Kind, are_meant: np.ndarray) -> None:
+        for index in np.flatnonzero(are_meant):
+            item, image = objects[index], frames[index]
+            text = (
+                f'{show(categories[item["category_id"]])}, box {item["bbox"]} of area {show(item["area"])} in an image '
+                f'of {image["width"]}x{image["height"]}'
+            )
+            findings.append(describe(kind, item, image, text))
+
+    are_left = np.ones(len(objects), dtype=bool)
+    for kind, are_meant in (
+        (IGNORED, _true_for(objects, lambda item: item.get('ignore'))),
+        (NO_AREA, _true_for(objects, lambda item: item['area'] <= 0) | (extents < 1).any(axis=1)),
+        (OUTSIDE, inside.prod(axis=1) == 0),
+        (OTHER_CLASS, ~has_class),
+    ):
+        tell(kind, are_meant & are_left)
+        are_left &= ~are_meant
+    tell(PARTLY_OUTSIDE, are_left & ((starts < -ROUNDING) | (ends > sizes + ROUNDING)).any(axis=1))
+    tell(CROWD, are_left & _true_for(objects, lambda item: item.get('iscrowd')))
+    if with_masks:
+        tell(NO_MASK, are_left & _true_for(objects, lambda item: not item.get('segmentation')))
+
+    with_objects = {objects[index]['image_id'] for index in np.flatnonzero(has_class)}
+    dropped = set()
+    for image_id, image in images.items():
+        is_empty = filters.get('filter_empty_gt') and image_id not in with_objects
+        if is_empty or min(image['width'], image['height']) < (filters.get('min_size') or 0):
+            dropped.add(image_id)
+            size = f'{image["width"]}x{image["height"]}'
+            findings.append(Finding(NO_OBJECTS if is_empty else TOO_SMALL, image['file_name'], detail=size))
+    kept = [item for item, is_left in zip(objects, are_left) if is_left and item['image_id'] not in dropped]
+    report = Report(
+        len(content['images']), len(content['annotations']), len(images) - len(dropped), len(kept), findings
+    )
+    return Annotations(images, kept), report
+
+
+def describe(
+    kind: Kind, item: Mapping[str, Any], image: Mapping[str, Any], detail: str, outlines: Sequence[Sequence[float]] = ()
+) -> Finding:
+    """Make a finding of an annotation.
+
+    Args:
+        kind (Kind): What it is.
+        item (Mapping): The annotation.
+        image (Mapping): The entry of its image.
+        detail (str): What is to be seen there.
+        outlines (Sequence[Sequence[float]]): Polygons to draw besides the box, in pixels. Defaults to none.
+
+    Returns:
+        Finding: It.
+    """
+    x, y, w, h = item['bbox']
+    box = x, y, x + w, y, x + w, y + h, x, y + h
+    name = image['file_name']
+    return Finding(kind, name, item['id'], detail=detail, picture=name, outlines=[box, *outlines])
+
+
+def _read_images(content: Mapping[str, list], findings: list[Finding]) -> dict[Any, dict[str, Any]]:
+    images: dict[Any, dict[str, Any]] = {}
+    for image in _sound(content, 'images', findings):
+        other = images.get(image['id'])
+        if other:
+            detail = f'has the id {show(image["id"])} as {show(other["file_name"])} has'
+            findings.append(Finding(IMAGE_TWICE, image['file_name'], detail=detail))
+        images[image['id']] = image
+    return images
+
+
+def _read_categories(content: Mapping[str, list], findings: list[Finding]) -> dict[Any, str]:
+    categories: dict[Any, str] = {}
+    names = set()
+    for category in _sound(content, 'categories', findings):
+        if category['id'] in categories or category['name'] in names:
+            detail = f'category {show(category["name"])} with id {show(category["id"])}'
+            findings.append(Finding(CATEGORY_TWICE, detail=detail))
+        categories[category['id']] = category['name']
+        names.add(category['name'])
+    return categories
+
+
+def _compare_classes(classes: list[str], categories: list[str]) -> Iterator[Finding]:
+    """Mmdet numbers the classes as the file's categories are in order, and takes their names from the config."""
+    unknown = [name for name in classes if name not in categories]
+    if unknown:
+        yield Finding(
+            MISSING_CLASS,
+            detail=f'unknown class {first_few(unknown)} in metainfo.classes; the file has the categories '
+            f'{first_few(list(map(show, categories)), 10)}. Name the classes as the file does',
+        )
+        return
+    chosen = [name for name in categories if name in classes]
+    for number, (config, file) in enumerate(zip(classes, chosen)):
+        if config != file:
+            detail = f'class {number} is {config} in metainfo.classes and {file} in the file'
+            yield Finding(CLASS_ORDER, detail=detail)
+
+
+def _read_objects(
+    content: Mapping[str, list],
+    images: Mapping[Any, dict[str, Any]],
+    categories: Mapping[Any, str],
+    findings: list[Finding],
+) -> list[dict[str, Any]]:
+    """Give the annotations whose image and category are there."""
+    objects = []
+    seen = set()
+    for item in _sound(content, 'annotations', findings):
+        image = images.get(item['image_id'])
+        if image is None:
+            name = f'image {show(item["image_id"])}'
+            findings.append(Finding(UNKNOWN_IMAGE, name, item['id']))
+            continue
+        if item['id'] in seen:
+            findings.append(describe(ANNOTATION_TWICE, item, image, ''))
+        seen.add(item['id'])
+        if item['category_id'] in categories:
+            objects.append(item)
+        else:
+            findings.append(describe(UNKNOWN_CATEGORY, item, image, f'category {show(item["category_id"])}'))
+    return objects
+
+
+def _true_for(objects: Sequence[dict[str, Any]], condition: Callable[[dict[str, Any]], Any]) -> np.ndarray:
+    return np.fromiter((bool(condition(item)) for item in objects), dtype=bool, count=len(objects))
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, float, str))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in NUMBERS
+
+
+def _is_extent(value: Any) -> bool:
+    return type(value) in NUMBERS and 0 < value <= LARGEST
+
+
+def _is_box(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(type(number) in NUMBERS and -LARGEST <= number <= LARGEST for number in value)
+    )
+
+
+#: What mmdet asks each entry for.
+_NEEDED: dict[str, dict[str, Callable[[Any], bool]]] = {
+    'images': dict(id=_is_id, file_name=_is_text, width=_is_extent, height=_is_extent),
+    'annotations': dict(id=_is_id, image_id=_is_id, category_id=_is_id, bbox=_is_box, area=_is_number),
+    'categories': dict(id=_is_id, name=_is_text),
+}
+
+
+def _sound(content: Mapping[str, list], key: str, findings: list[Finding]) -> Iterator[dict[str, Any]]:
+    """Give the entries that have all that mmdet needs."""
+    for number, entry in enumerate(content[key]):
+        fault = _fault_of(entry, _NEEDED[key])
+        if fault is None:
+            yield entry
+        else:
+            findings.append(Finding(MALFORMED, detail=f'{key}[{number}] {fault}'))
+
+
+def _fault_of(entry: Any, needed: Mapping[str, Callable[[Any], bool]]) -> str | None:
+    if not isinstance(entry, dict):
+        return f'is {show(entry)}'
+    for key, is_sound in needed.items():
+        if key not in entry:
+            return f'has no {key}'
+        if not is_sound(entry[key]):
+            return f'has the {key} {show(entry[key])}'
+    return None
