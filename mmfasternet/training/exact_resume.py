@@ -78,11 +78,19 @@ class SeededDataset(Dataset):
 
 
 def _heed_parent_alone() -> None:
-    """Have a worker end by its parent's SIGTERM only: a scheduler sends it to all, but the step needs its images."""
+    """Have a worker end with its parent, or when that sends SIGTERM, and not before.
+
+    A scheduler sends it to all processes, but the step that goes on needs its images. And a worker whose parent was
+    killed waits forever to hand over its last batch, with the sockets still open by which other processes would learn
+    of the death.
+    """
+    parent = os.getppid()
 
     def wait() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-            pass
+        while os.getppid() == parent:
+            told = signal.sigtimedwait({signal.SIGTERM}, 1)
+            if told and told.si_pid == parent:
+                break
         os._exit(0)
 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -2,9 +2,11 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 
+import psutil
 import pytest
 import torch
 from conftest import newest_metrics, randomize_
@@ -47,3 +49,28 @@ def test_two_processes_find_and_score_the_same_as_one(checkout, checkpoint):
         for key in ('bboxes', 'scores', 'labels'):
             assert torch.equal(one['pred_instances'][key], two['pred_instances'][key])
         assert one['pred_instances']['masks'] == two['pred_instances']['masks']
+
+
+def test_a_dead_process_is_replaced_and_at_last_ends_the_job(checkout):
+    """Killed once, both start again from the newest checkpoint; killed once more, the job ends with its error."""
+    options = ['train_dataloader.batch_size=1', 'train_dataloader.dataset.indices=40', 'train_cfg.max_epochs=3']
+    options += ['default_hooks.logger.interval=1', 'default_hooks.checkpoint.by_epoch=False']
+    options += ['default_hooks.checkpoint.interval=2', 'model.backbone.norm_cfg.type=SyncBN']
+    command = [*TORCHRUN, '--max-restarts=1', 'tools/train.py', CONFIG, '--launcher', 'pytorch', '--cfg-options']
+    process = subprocess.Popen(
+        [*command, *options], cwd=checkout, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    killed, first_steps, text = [], [], ''
+    for line in process.stdout:
+        text += line
+        step = re.search(r'Epoch\(train\)\s+\[1\]\[\s*(\d+)/20\]', line)
+        if step and len(killed) == len(first_steps):
+            first_steps.append(int(step[1]))
+        if step and len(killed) < len(first_steps) and int(step[1]) >= first_steps[-1] + 4:
+            workers = [child for child in psutil.Process(process.pid).children() if child.pid not in killed]
+            killed.append(workers[-1].pid)
+            workers[-1].kill()
+    assert process.wait(timeout=120) == 1, text[-3000:]
+    assert len(killed) == 2 and first_steps[0] == 1 and first_steps[1] >= 5, text[-3000:]
+    assert 'resumed epoch: 0, iter: ' in text
+    assert 'Signal 9 (SIGKILL) received by PID' in text
