@@ -303,9 +303,12 @@ def test_malformed_exif_turns_nothing(tmp_path):
 def test_bounds_of_run_lengths_are_pycocotools(seed):
     rng = np.random.default_rng(seed)
     pixels = np.zeros((37, 53), dtype=np.uint8, order='F')
-    for _ in range(rng.integers(1, 4)):
+    for _ in range(rng.integers(0, 4)):
         top, left = rng.integers(0, 37), rng.integers(0, 53)
         pixels[top : top + rng.integers(1, 40), left : left + rng.integers(1, 40)] = 1
+    if seed % 2:  # a run from one column into the next
+        start = rng.integers(0, 37 * 53)
+        pixels.reshape(-1, order='F')[start : start + 20] = 1
     mask = coco_mask.encode(pixels)
     x, y, w, h = coco_mask.toBbox(mask)
     edges = np.flatnonzero(np.diff(pixels.ravel(order='F'), prepend=0, append=2))
