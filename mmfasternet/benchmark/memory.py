@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from mmengine.logging import print_log
 
+from ..memory import give_back_memory
 from .machine import quiet
 from .timing import WARM_UP_CALLS
 
@@ -87,7 +88,7 @@ def _level(device: str) -> int:
     if device.startswith('cuda'):
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
-    ctypes.CDLL(None).malloc_trim(0)
+    give_back_memory()
     _CLEAR_REFS.write_text('5')
     return _status('VmRSS')
 

@@ -290,8 +290,8 @@ def _faults_in_one_line(cfg: Config) -> Iterator[None]:
         if error.errno not in _DISK_FAULTS:
             raise
         raise DataError(
-            f'{error.filename or cfg.work_dir} cannot be written: {error.strerror}; make room, allow writing, or name '
-            'another --work-dir'
+            f'{error.filename or cfg.work_dir} cannot be opened or written: {error.strerror}; make room, allow it, or '
+            'name another place'
         ) from error
     except AssertionError as error:
         # from a worker process comes the whole traceback, whose source lines match too
@@ -304,12 +304,13 @@ def _faults_in_one_line(cfg: Config) -> Iterator[None]:
 
 
 def _set_dataloader_defaults(cfg: Config, *names: str) -> None:
-    """Add what mmpretrain's own tools add to its configs."""
-    if _scope(cfg) != 'mmpretrain':
-        return
+    """Add what ends a worker in good time, and what mmpretrain's own tools add to its configs."""
     for name in names:
-        if cfg.get(name):
-            loader = cfg[name]
+        loader = cfg.get(name)
+        if not loader:
+            continue
+        loader.setdefault('worker_init_fn', dict(type='heed_parent_alone'))
+        if _scope(cfg) == 'mmpretrain':
             loader.setdefault('pin_memory', True)
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
             loader.setdefault('collate_fn', dict(type='default_collate'))

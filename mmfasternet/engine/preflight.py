@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..datasets.tile_folders import HINT, list_label_files, list_tiles, malforme
 from ..errors import CheckpointError, ConfigError, DataError, first_few
 from ..evaluation.dota_merged import label_folder
 from ..models import FasterNet
+from ..training.processes import is_first_process
 
 _HINT_IMAGENET = (
     '; expected a folder for each class in it, named by its WordNet id such as n01440764; '
@@ -66,7 +66,7 @@ def check(cfg: Config, mode: str) -> None:
         CheckpointError: If a file of weights is not there.
         DataError: If images or annotations are not there, are malformed, or do not fit the config.
     """
-    if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) != 0:
+    if not is_first_process():
         return
     sources = []
     if not isinstance(cfg.get('model'), dict):

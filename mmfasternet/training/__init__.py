@@ -4,6 +4,7 @@ from .checkpoints import DurableCheckpointHook, newest_whole_checkpoint
 from .data_parallel import CPUDataParallel
 from .exact_resume import ExactEpochLoop, ExactIterLoop, ExactResumeHook
 from .non_finite import NonFiniteHook
+from .workers import heed_parent_alone
 
 __all__ = [
     'CPUDataParallel',
@@ -12,5 +13,6 @@ __all__ = [
     'ExactIterLoop',
     'ExactResumeHook',
     'NonFiniteHook',
+    'heed_parent_alone',
     'newest_whole_checkpoint',
 ]

@@ -9,7 +9,6 @@ import zipfile
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 from mmengine.device import get_device
@@ -22,7 +21,8 @@ from mmengine.runner import Runner
 
 from ..errors import CheckpointError
 from ..files import DRAFT, whole_file
-from .exact_resume import ExactLoop, give_back_memory
+from ..memory import give_back_memory
+from .exact_resume import ExactLoop
 
 #: What a run exits with that was told to stop by SIGTERM, and has saved: "try again later" in sysexits.h.
 STOPPED = 75
@@ -69,7 +69,7 @@ class DurableCheckpointHook(CheckpointHook):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        if not urlparse(str(kwargs.get('out_dir') or '')).scheme and 'file_client_args' not in kwargs:
+        if '://' not in str(kwargs.get('out_dir')) and 'file_client_args' not in kwargs:
             kwargs.setdefault('backend_args', dict(backend='durable'))
         super().__init__(**kwargs)
         self._told_to_stop = False

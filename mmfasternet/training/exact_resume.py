@@ -7,12 +7,7 @@ kept, and it does not matter which worker loads a sample, or whether a step is r
 
 from __future__ import annotations
 
-import ctypes
-import os
 import random
-import signal
-import sys
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,7 +20,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import Tensor
-from torch.utils.data import BatchSampler, Dataset, Sampler, get_worker_info
+from torch.utils.data import BatchSampler, Dataset, Sampler
+
+from ..memory import give_back_memory
 
 
 def seed_generators(*key: int) -> None:
@@ -59,7 +56,6 @@ class SeededDataset(Dataset):
 
     def __init__(self, dataset: dict[str, Any]) -> None:
         self.dataset = DATASETS.build(dataset)
-        self._heeds_parent_alone = False
 
     def __getattr__(self, name: str) -> Any:
         if name == 'dataset':  # not there yet: a copy is being made
@@ -70,31 +66,8 @@ class SeededDataset(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: Place) -> Any:
-        if get_worker_info() is not None and not self._heeds_parent_alone:
-            _heed_parent_alone()
-            self._heeds_parent_alone = True
         seed_generators(*index.key)
         return self.dataset[int(index)]
-
-
-def _heed_parent_alone() -> None:
-    """Have a worker end with its parent, or when that sends SIGTERM, and not before.
-
-    A scheduler sends it to all processes, but the step that goes on needs its images. And a worker whose parent was
-    killed waits forever to hand over its last batch, with the sockets still open by which other processes would learn
-    of the death.
-    """
-    parent = os.getppid()
-
-    def wait() -> None:
-        while os.getppid() == parent:
-            told = signal.sigtimedwait({signal.SIGTERM}, 1)
-            if told and told.si_pid == parent:
-                break
-        os._exit(0)
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=wait, daemon=True).start()
 
 
 class NumberedBatches(Sampler):
@@ -202,8 +175,7 @@ class ExactResumeHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """A checkpoint that is saved from here on has seen the validation."""
-        if runner.train_loop is not None:
-            runner.train_loop.validated = True
+        runner.train_loop.validated = True
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Save how far the run is."""
@@ -251,14 +223,7 @@ class ExactLoop:
             for buffer in self.runner.model.buffers():
                 broadcast(buffer)
             self.runner.val_loop.run()
-            self.validated = True
             give_back_memory()
-
-
-def give_back_memory() -> None:
-    """Give free memory back to the system: glibc keeps it in pieces, more with each validation and checkpoint."""
-    if sys.platform == 'linux' and hasattr(ctypes.CDLL(None), 'malloc_trim'):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 @LOOPS.register_module()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from mmengine.fileio import get_file_backend
@@ -169,21 +170,34 @@ def test_listening_to_sigterm_ends_with_the_training(tmp_path):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_sigterm_to_all_processes_of_a_run(checkout):
-    """A scheduler sends it to the workers too, and the step that goes on still needs them."""
+@pytest.mark.parametrize(
+    ('number', 'code', 'told'),
+    [(signal.SIGTERM, module.STOPPED, 'SIGTERM: the run is saved in'), (signal.SIGINT, 130, 'interrupted\n')],
+)
+def test_a_signal_to_all_processes_of_a_run(checkout, number, code, told):
+    """A scheduler and a terminal send it to the workers too, of training and validation; none of them stays behind."""
     command = [sys.executable, 'tools/train.py', 'configs/mask_rcnn_fasternet_t0_mini_coco.py', '--cfg-options']
-    command += ['train_dataloader.batch_size=1', 'default_hooks.logger.interval=1', 'train_dataloader.num_workers=2']
+    command += ['train_dataloader.batch_size=1', 'train_dataloader.num_workers=2', 'train_cfg.val_interval=1']
+    command += ['train_dataloader.dataset.indices=8', 'val_dataloader.dataset.indices=2']
     process = subprocess.Popen(
-        command, cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        [*command, 'default_hooks.logger.interval=1'],
+        cwd=checkout,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's `&` ignores it
     )
     for line in process.stdout:
-        if 'Epoch(train)' in line:
+        if 'Epoch(train) [2]' in line.replace('  ', ' '):
             break
-    os.killpg(process.pid, signal.SIGTERM)
+    workers = psutil.Process(process.pid).children()
+    assert len(workers) == 3
+    os.killpg(process.pid, number)
     rest = process.communicate(timeout=120)[0]
-    assert process.returncode == module.STOPPED, rest[-3000:]
-    assert 'SIGTERM: the run is saved in' in rest and 'Traceback' not in rest
-    work_dir = checkout / 'work_dirs/mask_rcnn_fasternet_t0_mini_coco'
-    assert newest_whole_checkpoint(work_dir) == work_dir / 'latest.pth'
-    left = subprocess.run(['ps', '-o', 'pid=', '-g', str(process.pid)], capture_output=True, text=True).stdout
-    assert left.split() == []
+    assert process.returncode == code, rest[-3000:]
+    assert told in rest and 'Traceback' not in rest
+    assert not psutil.wait_procs(workers, timeout=10)[1]
+    if number == signal.SIGTERM:
+        work_dir = checkout / 'work_dirs/mask_rcnn_fasternet_t0_mini_coco'
+        assert newest_whole_checkpoint(work_dir) == work_dir / 'latest.pth'
