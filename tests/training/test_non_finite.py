@@ -44,7 +44,7 @@ class Tiny(BaseModel):
         return dict(loss_a=loss, loss_b=loss.detach() * 0 + 1.5)
 
 
-def make_runner(work_dir, bad, epochs=1, clip_grad=dict(max_norm=10), **hook):
+def make_runner(work_dir, bad, epochs=1, clip_grad=dict(max_norm=10), accumulate=1, **hook):
     Samples.bad = bad
     torch.manual_seed(0)
     return Runner(
@@ -54,7 +54,9 @@ def make_runner(work_dir, bad, epochs=1, clip_grad=dict(max_norm=10), **hook):
             dataset=dict(type=Samples), sampler=dict(type='DefaultSampler', shuffle=False), batch_size=2
         ),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1, weight_decay=0.1), clip_grad=clip_grad),
+        optim_wrapper=dict(
+            optimizer=dict(type='AdamW', lr=0.1, weight_decay=0.1), clip_grad=clip_grad, accumulative_counts=accumulate
+        ),
         default_hooks=dict(checkpoint=None, logger=None),
         custom_hooks=[dict(type='NonFiniteHook', **hook)],
         experiment_name=work_dir.name,
@@ -119,6 +121,15 @@ def test_a_step_is_left_out_as_if_it_had_not_been(kind, tmp_path, monkeypatch):
     assert runner.message_hub.get_info('skipped_steps') == 1
     # neither does the optimizer remember it
     assert runner.optim_wrapper.optimizer.state_dict()['state'][0]['step'] == 3
+
+
+def test_what_is_still_to_be_accumulated_is_left_out(tmp_path):
+    with pytest.raises(DivergenceError, match='^step 1: the loss is not finite'):
+        make_runner(tmp_path / 'a', {0: 'loss'}, accumulate=2).train()
+    runner = make_runner(tmp_path / 'b', {0: 'loss'}, accumulate=2, max_skips=1)
+    runner.train()
+    assert runner.message_hub.get_info('skipped_steps') == 1
+    assert runner.optim_wrapper.optimizer.state_dict()['state'][0]['step'] == 2
 
 
 def test_no_more_are_left_out_than_allowed(tmp_path):
