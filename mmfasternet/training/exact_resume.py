@@ -7,6 +7,7 @@ kept, and it does not matter which worker loads a sample, or whether a step is r
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -140,6 +141,8 @@ class ExactResumeHook(Hook):
         loop.batches.key = (runner.seed, get_rank())
         if hasattr(loop.batches.sampler, 'seed'):
             loop.batches.sampler.seed = runner.seed
+        # a collection would write to every object, and so copy the pages that workers share with this process
+        gc.freeze()
         if not self._progress or not runner.iter:
             return
         loop.batches_done, before = self._progress['batches_done'], self._progress['batches_per_epoch']
