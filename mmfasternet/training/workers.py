@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from types import TracebackType
 
 from mmengine.registry import FUNCTIONS
 
@@ -15,7 +17,7 @@ def heed_parent_alone(worker_id: int) -> None:
 
     A scheduler sends SIGTERM to all processes, but the step or validation that goes on needs its images. And a worker
     whose parent was killed would wait forever to hand over its last batch, with the sockets still open by which other
-    processes would learn of the death.
+    processes would learn of the death. A parent that ends while it fetches a batch is no news from its workers either.
 
     Args:
         worker_id (int): The number of the worker.
@@ -29,5 +31,13 @@ def heed_parent_alone(worker_id: int) -> None:
                 break
         os._exit(0)
 
+    def tell_all_but_the_end_of_the_parent(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        # the thread by which multiprocessing hands tensors over reports its errors to sys.excepthook
+        if not issubclass(kind, ConnectionError):
+            sys.__excepthook__(kind, error, traceback)
+
+    sys.excepthook = tell_all_but_the_end_of_the_parent
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=wait, daemon=True).start()
