@@ -6,6 +6,7 @@ import json
 import logging
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -51,10 +52,10 @@ def managed_kinds(root: type = ManagerMixin) -> list[type]:
 
 @contextmanager
 def process_kept() -> Iterator[None]:
-    """Undo what a tool or a runner sets for its whole process: what is current in MMEngine, log level and threads."""
+    """Undo what a tool or a runner sets for its process: what is current in MMEngine, log level, threads, signals."""
     before = {kind: dict(kind._instance_dict) for kind in managed_kinds()}
     logger, threads = MMLogger.get_current_instance(), torch.get_num_threads()
-    level = logger.level
+    level, on_sigterm = logger.level, signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
@@ -63,6 +64,7 @@ def process_kept() -> Iterator[None]:
             kind._instance_dict.update(before.get(kind, {}))
         logger.setLevel(level)
         torch.set_num_threads(threads)
+        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.device import get_device
-from mmengine.dist import all_reduce, is_distributed, is_main_process
+from mmengine.dist import all_reduce, barrier, is_distributed, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
@@ -146,6 +146,8 @@ class DurableCheckpointHook(CheckpointHook):
         if is_main_process():
             DurableBackend().put(self.last_ckpt.encode(), Path(runner.work_dir, POINTER))
             give_back_memory()
+        # a launcher kills all processes when the first has left: none may before the file is whole
+        barrier()
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._told_to_stop = True
@@ -159,6 +161,8 @@ class DurableCheckpointHook(CheckpointHook):
         return bool(told)
 
     def _leave(self) -> None:
+        # told again by a launcher, since another process was faster: the exit code stays what it is
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print_log(
             f'SIGTERM: the run is saved in {self.last_ckpt} and stops (exit code {STOPPED}); go on with --resume',
             logger='current',

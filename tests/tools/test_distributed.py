@@ -3,8 +3,11 @@
 import os
 import pickle
 import re
+import signal
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -74,3 +77,56 @@ def test_a_dead_process_is_replaced_and_at_last_ends_the_job(checkout):
     assert len(killed) == 2 and first_steps[0] == 1 and first_steps[1] >= 5, text[-3000:]
     assert 'resumed epoch: 0, iter: ' in text
     assert 'Signal 9 (SIGKILL) received by PID' in text
+
+
+SLOW_DISK_CONFIG = f"""
+_base_ = '{CONFIG}'
+custom_imports = dict(imports=['mmfasternet', 'slow_disk'])
+default_hooks = dict(logger=dict(interval=1), slow_disk=dict(type='SlowDisk'))
+train_dataloader = dict(batch_size=1, dataset=dict(indices=40))
+"""
+SLOW_DISK = """
+import time
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+@HOOKS.register_module()
+class SlowDisk(Hook):
+    def before_save_checkpoint(self, runner, checkpoint):
+        time.sleep(3)
+"""
+
+
+def test_no_process_leaves_before_the_checkpoint_is_whole(checkout):
+    """Two machines of one process each, both told to stop: slurm kills the first when the second has left."""
+    (checkout / 'slow_disk.py').write_text(SLOW_DISK)
+    (checkout / 'slow_disk_config.py').write_text(SLOW_DISK_CONFIG)
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = str(free.getsockname()[1])
+    environment = ENVIRONMENT | {'NNODES': '2', 'PORT': port, 'PYTHONPATH': str(checkout)}
+    environment['PATH'] = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+    machines = [
+        subprocess.Popen(
+            ['bash', 'tools/dist_train.sh', 'slow_disk_config.py', '1'],
+            cwd=checkout,
+            env=environment | {'NODE_RANK': str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    started = ''
+    for line in machines[0].stdout:
+        started += line
+        if 'Epoch(train)' in line:
+            break
+    assert 'Epoch(train)' in line, started[-3000:]
+    processes = [psutil.Process(machine.pid).children()[0] for machine in machines]
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    processes[1].wait(timeout=60)
+    saved = checkout / 'work_dirs/slow_disk_config/latest.pth'
+    assert saved.is_file()
+    for machine in machines:
+        assert 'exitcode  : 75' in machine.communicate(timeout=60)[0]
