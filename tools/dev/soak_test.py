@@ -1,8 +1,9 @@
 """Train for thousands of steps, and see whether memory, open files and processes stay as they are.
 
 A small Mask R-CNN trains on the drawn COCO, with two workers, and a validation and a checkpoint every thousand steps.
-Memory is what the process and its workers hold, shared pages counted once (PSS). What counts is how the mean of the
-last tenth compares with that of the second: the first is for caches to fill.
+Memory is what the process and its workers hold, pages that they share counted once, without the libraries' files: of
+those the kernel counts less while other programs use them too. What counts is how the mean of the last tenth compares
+with that of the second: the first is for caches to fill.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Gauge(Hook):
         self.readings.append(
             dict(
                 step=runner.iter + 1,
-                bytes=sum(process.memory_full_info().pss for process in processes),
+                bytes=sum(_own_bytes(process.pid) for process in processes),
                 files=own.num_fds(),
                 processes=len(processes),
             )
@@ -88,6 +89,12 @@ class Gauge(Hook):
     def after_train(self, runner: Runner) -> None:
         """Write the file."""
         self.out.write_text(json.dumps(self.readings))
+
+
+def _own_bytes(pid: int) -> int:
+    """A process's share of the memory that no file backs."""
+    lines = Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(('Pss_Anon:', 'Pss_Shmem:')))
 
 
 def run(out: Path, steps: int, limit: float) -> None:
