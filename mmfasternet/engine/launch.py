@@ -174,6 +174,11 @@ def _set_survival(cfg: Config) -> None:
     if checkpoint is not None and checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
         cfg.default_hooks = defaults | dict(checkpoint=dict(checkpoint, type='DurableCheckpointHook'))
     hooks = cfg.get('custom_hooks') or []
+    if not isinstance(hooks, list):
+        raise ConfigError(
+            f'custom_hooks is {hooks!r}; expected a list of dicts (to add a hook by an option, name it: '
+            'default_hooks.ema.type=EMAHook)'
+        )
     if not any(hook.get('type') == 'NonFiniteHook' for hook in hooks):
         cfg.custom_hooks = [*hooks, dict(type='NonFiniteHook')]
 

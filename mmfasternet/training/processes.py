@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from datetime import timedelta
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
 
 from ..errors import ConfigError
 
@@ -35,6 +37,7 @@ def joined_processes(cfg: Config) -> Iterator[None]:
         yield
         return
     _set_environment(cfg.launcher)
+    _warn_of_shared_store()
     if get_device() == 'cpu':
         timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
         dist.init_process_group('gloo', timeout=timedelta(seconds=timeout))
@@ -52,6 +55,21 @@ def joined_processes(cfg: Config) -> Iterator[None]:
 def is_first_process() -> bool:
     """Whether this process, joined or not, is the one that speaks for all."""
     return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0
+
+
+def _warn_of_shared_store() -> None:
+    """Tell how a restart finds the new processes, and not the addresses that the dead have left in torchrun's store.
+
+    torchrun keeps one store for all restarts: https://github.com/pytorch/pytorch/issues/135712.
+    """
+    shared = os.environ.get('TORCHELASTIC_USE_AGENT_STORE') == 'True'
+    if shared and int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) > 0 and is_first_process():
+        print_log(
+            'torchrun --max-restarts: a restart can fail to connect, as torchrun keeps the addresses of the processes '
+            'before; start it with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def _set_environment(launcher: str) -> None:

@@ -222,6 +222,7 @@ def test_mmpretrain_gets_what_its_own_tools_add(configured):
     ('train', "_base_ = './nowhere.py'", {}, 'inherits from a file that is not there'),
     ('train', TEXT.replace("'OptimWrapper'", "'Other'"), dict(amp=True), "optim_wrapper.type is 'Other'"),
     ('train', TEXT.replace('auto_scale_lr', 'other'), dict(auto_scale_lr=True), r'-lr: .* dict\(base_batch_size'),
+    ('train', TEXT, dict(cfg_options={'custom_hooks.0.type': 'EMAHook'}), 'custom_hooks is .* list of dicts'),
     ('test', DOTA, dict(submission='Task1.txt'), 'name a .zip file'),
     ('test', TEXT, dict(submission='Task1.zip'), 'is for DOTA, but the config tests on a X'),
     ('test', TEXT, dict(optimize='bf16', backend='openvino'), '--optimize and --backend openvino are two ways'),

@@ -61,7 +61,12 @@ def test_a_dead_process_is_replaced_and_at_last_ends_the_job(checkout):
     options += ['default_hooks.checkpoint.interval=2', 'model.backbone.norm_cfg.type=SyncBN']
     command = [*TORCHRUN, '--max-restarts=1', 'tools/train.py', CONFIG, '--launcher', 'pytorch', '--cfg-options']
     process = subprocess.Popen(
-        [*command, *options], cwd=checkout, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, *options],
+        cwd=checkout,
+        env=ENVIRONMENT | {'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     killed, first_steps, text = [], [], ''
     for line in process.stdout:
@@ -75,7 +80,7 @@ def test_a_dead_process_is_replaced_and_at_last_ends_the_job(checkout):
             workers[-1].kill()
     assert process.wait(timeout=120) == 1, text[-3000:]
     assert len(killed) == 2 and first_steps[0] == 1 and first_steps[1] >= 5, text[-3000:]
-    assert 'resumed epoch: 0, iter: ' in text
+    assert 'resumed epoch: 0, iter: ' in text and 'a restart can fail to connect' not in text
     assert 'Signal 9 (SIGKILL) received by PID' in text
 
 

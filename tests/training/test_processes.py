@@ -7,6 +7,7 @@ import torch.distributed as dist
 from mmengine.config import Config
 
 from mmfasternet.errors import ConfigError
+from mmfasternet.training import processes
 from mmfasternet.training.processes import joined_processes
 
 NAMES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
@@ -60,3 +61,18 @@ def test_joins_without_a_gpu(launcher, monkeypatch, tmp_path):
         assert os.environ['LOCAL_RANK'] == '0' and os.environ['MASTER_ADDR'] == '127.0.0.1'
     assert not dist.is_initialized()
     assert cfg.model_wrapper_cfg == dict(type='CPUDataParallel', broadcast_buffers=False, find_unused_parameters=True)
+
+
+@pytest.mark.parametrize(
+    ('shared', 'restarts', 'warned'), [('True', '1', True), ('True', '0', False), ('False', '1', False)]
+)
+def test_a_restart_that_can_find_addresses_of_the_dead(monkeypatch, shared, restarts, warned):
+    told = []
+    monkeypatch.setattr(processes, 'print_log', lambda text, **kwargs: told.append(text))
+    monkeypatch.setenv('MASTER_PORT', '29507')
+    monkeypatch.setenv('TORCHELASTIC_USE_AGENT_STORE', shared)
+    monkeypatch.setenv('TORCHELASTIC_MAX_RESTARTS', restarts)
+    monkeypatch.setattr(processes, '_set_environment', lambda launcher: monkeypatch.setenv('RANK', '0'))
+    monkeypatch.setattr(dist, 'init_process_group', lambda *args, **kwargs: None)
+    with joined_processes(Config(dict(launcher='pytorch'))):
+        assert [('TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1' in text) for text in told] == [True] * warned
