@@ -50,12 +50,15 @@ def features_equal(fast, network, images, limit):
         assert relative_error(ours, theirs) < limit
 
 
+LARGE = (2, 3, 512, 640)
+
+
 @pytest.mark.parametrize(('dtype', 'limit'), [('float32', 1e-4), ('bfloat16', 1e-2)])
 def test_features_stay_for_every_size(network, dtype, limit):
     before = copy.deepcopy(network.state_dict())
     fast = optimize(network, dtype)
     assert fast.dtype == fusion.DTYPES[dtype]
-    for shape in ((1, 3, 64, 64), (2, 3, 96, 48), (1, 3, 37, 51)):
+    for shape in ((1, 3, 64, 64), (2, 3, 96, 48), (1, 3, 37, 51), LARGE):
         features_equal(fast, network, torch.randn(shape), limit)
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
