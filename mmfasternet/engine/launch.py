@@ -174,7 +174,7 @@ def _set_survival(cfg: Config) -> None:
     if checkpoint is not None and checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
         cfg.default_hooks = defaults | dict(checkpoint=dict(checkpoint, type='DurableCheckpointHook'))
     hooks = cfg.get('custom_hooks') or []
-    if not isinstance(hooks, list):
+    if not isinstance(hooks, (list, tuple)):
         raise ConfigError(
             f'custom_hooks is {hooks!r}; expected a list of dicts (to add a hook by an option, name it: '
             'default_hooks.ema.type=EMAHook)'

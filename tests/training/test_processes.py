@@ -69,7 +69,6 @@ def test_joins_without_a_gpu(launcher, monkeypatch, tmp_path):
 def test_a_restart_that_can_find_addresses_of_the_dead(monkeypatch, shared, restarts, warned):
     told = []
     monkeypatch.setattr(processes, 'print_log', lambda text, **kwargs: told.append(text))
-    monkeypatch.setenv('MASTER_PORT', '29507')
     monkeypatch.setenv('TORCHELASTIC_USE_AGENT_STORE', shared)
     monkeypatch.setenv('TORCHELASTIC_MAX_RESTARTS', restarts)
     monkeypatch.setattr(processes, '_set_environment', lambda launcher: monkeypatch.setenv('RANK', '0'))
