@@ -93,9 +93,7 @@ def _cannot_write(path: Path, setting: str, error: OSError) -> ConfigError:
     if isinstance(error, (FileExistsError, NotADirectoryError)):
         blocking = next((part for part in (path, *path.parents) if os.path.lexists(part) and not part.is_dir()), path)
         reason = f'{blocking} exists and is not a folder'
-    return ConfigError(
-        f'{setting} {path} cannot be written: {reason}; make room, allow it, or choose another path'
-    )
+    return ConfigError(f'{setting} {path} cannot be written: {reason}; make room, allow it, or choose another path')
 
 
 def _sync(path: Path) -> None:

@@ -33,7 +33,9 @@ def test_places_that_cannot_be_written(tmp_path):
         (Path('/proc/predictions'), True, 'No such file or directory'),
         (Path('/sys/predictions'), True, '(Operation not permitted|Permission denied|Read-only file system)'),
     ):
-        with pytest.raises(ConfigError, match=f'^--out .* cannot be written: .*{reason}; make room, allow it, or') as caught:
+        with pytest.raises(
+            ConfigError, match=f'^--out .* cannot be written: .*{reason}; make room, allow it, or'
+        ) as caught:
             check_writable(path, '--out', is_folder)
         assert '\n' not in str(caught.value)
     with pytest.raises(ConfigError, match='--out .* is a folder; expected a file'):
