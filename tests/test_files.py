@@ -33,25 +33,23 @@ def test_places_that_cannot_be_written(tmp_path):
         (Path('/proc/predictions'), True, 'No such file or directory'),
         (Path('/sys/predictions'), True, '(Operation not permitted|Permission denied|Read-only file system)'),
     ):
-        with pytest.raises(
-            ConfigError, match=f'^--out .* cannot be written: .*{reason}; make room, allow it, or'
-        ) as caught:
+        expected = f'^--out .* cannot be written: .*{reason}; make room, allow it, or choose another path$'
+        with pytest.raises(ConfigError, match=expected):
             check_writable(path, '--out', is_folder)
-        assert '\n' not in str(caught.value)
     with pytest.raises(ConfigError, match='--out .* is a folder; expected a file'):
         check_writable(tmp_path, '--out')
 
 
 def test_a_full_disk():
     """/dev/full answers as a full disk does."""
-    with pytest.raises(ConfigError, match='--out x cannot be written: No space left on device'):
-        with write_faults(Path('x'), '--out'), open('/dev/full', 'wb') as file:
-            file.write(b'picture')
+    expected = '--out x cannot be written: No space left on device'
+    with pytest.raises(ConfigError, match=expected), write_faults(Path('x'), '--out'):
+        Path('/dev/full').write_bytes(b'picture')
 
 
 def test_a_disk_without_room_for_more_than_a_name(tmp_path, monkeypatch):
     """An empty file is taken, the first bytes are not."""
-    monkeypatch.setattr('mmfasternet.files.NamedTemporaryFile', lambda **_: open('/dev/full', 'wb'))
+    monkeypatch.setattr('mmfasternet.files.NamedTemporaryFile', lambda **_: Path('/dev/full').open('wb'))
     with pytest.raises(ConfigError, match=os.strerror(errno.ENOSPC)):
         check_writable(tmp_path / 'new/a.json', '--out')
     assert not list(tmp_path.iterdir())
