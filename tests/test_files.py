@@ -49,7 +49,7 @@ def test_a_full_disk():
 
 def test_a_disk_without_room_for_more_than_a_name(tmp_path, monkeypatch):
     """An empty file is taken, the first bytes are not."""
-    monkeypatch.setattr('mmfasternet.files.NamedTemporaryFile', lambda **_: Path('/dev/full').open('wb'))
+    monkeypatch.setattr('mmfasternet.files.NamedTemporaryFile', lambda **_: Path('/dev/full').open('wb'))  # noqa: SIM115
     with pytest.raises(ConfigError, match=os.strerror(errno.ENOSPC)):
         check_writable(tmp_path / 'new/a.json', '--out')
     assert not list(tmp_path.iterdir())
