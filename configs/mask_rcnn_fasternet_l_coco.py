@@ -5,3 +5,4 @@ model = dict(
     backbone=dict(arch='l', init_cfg=dict(type='Pretrained', checkpoint=weights)),
     neck=dict(in_channels=[192, 384, 768, 1536]),
 )
+optim_wrapper = dict(optimizer=dict(lr=1e-4))

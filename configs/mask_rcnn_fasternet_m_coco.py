@@ -5,3 +5,4 @@ model = dict(
     backbone=dict(arch='m', init_cfg=dict(type='Pretrained', checkpoint=weights)),
     neck=dict(in_channels=[144, 288, 576, 1152]),
 )
+optim_wrapper = dict(optimizer=dict(lr=1e-4))

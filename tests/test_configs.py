@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from mmfasternet.engine.preflight import dataset_class
+from mmfasternet.models import ARCHITECTURES
 
 CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
 MASK_RCNN_PARAMETERS = dict(s=48_989_936, m=71_228_448, l=110_866_416)
@@ -37,15 +38,24 @@ def test_builds_with_nothing_imported_by_hand(path):
 
 @pytest.mark.parametrize('arch', WEIGHTS)
 def test_mask_rcnn_coco_is_the_papers_recipe(arch):
-    cfg = load(ROOT / f'configs/mask_rcnn_fasternet_{arch}_coco.py')
+    path = ROOT / f'configs/mask_rcnn_fasternet_{arch}_coco.py'
+    cfg = load(path)
     backbone = cfg.model.backbone
     assert backbone.arch == arch
-    assert backbone.get('drop_path_rate') == {'s': 0.15}.get(arch)
+    # where no drop path is given, it is that of ImageNet
+    drop_path_rates = dict(t0=0.0, t1=0.02, t2=0.05, s=0.15, m=0.2, l=0.3)
+    assert backbone.get('drop_path_rate', ARCHITECTURES[arch]['drop_path_rate']) == drop_path_rates[arch]
     assert backbone.init_cfg == dict(type='Pretrained', checkpoint=RELEASES + WEIGHTS[arch])
-    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=2e-4, weight_decay=1e-4)
-    assert 'clip_grad' not in cfg.optim_wrapper
+    # the authors halve the learning rate for M and L, and have no configs for T0 to T2, as those say
+    lr = 1e-4 if arch in 'ml' else 2e-4
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=lr, weight_decay=1e-4)
+    assert ('published no COCO setting' in path.read_text()) == arch.startswith('t')
+    assert not {'clip_grad', 'paramwise_cfg'} & cfg.optim_wrapper.keys()
+    assert not {'frozen_stages', 'norm_eval'} & backbone.keys()
     assert cfg.train_cfg.max_epochs == 12
-    assert cfg.param_scheduler[-1].milestones == [8, 11]
+    warm_up, decay = cfg.param_scheduler
+    assert (warm_up.start_factor, warm_up.end, warm_up.by_epoch) == (0.001, 500, False)
+    assert (decay.milestones, decay.gamma) == ([8, 11], 0.1)
     assert cfg.auto_scale_lr.base_batch_size == 16
     dataset = cfg.train_dataloader.dataset
     assert dataset.data_root == 'data/coco/'
@@ -136,6 +146,10 @@ def test_imagenet_is_the_papers_recipe(arch):
     warm_up, cosine = cfg.param_scheduler
     assert warm_up.start_factor * lr == pytest.approx(1e-6) and warm_up.end == cosine.begin == 20
     assert (cosine.eta_min, cosine.end, cfg.train_cfg.max_epochs) == (1e-5, 300, 300)
+    assert cosine.get('by_epoch', True) and not cosine.get('convert_to_iter_based')
+    assert cfg.train_dataloader.drop_last
+    if magnitude:
+        assert steps['RandAugment'].hparams.pad_val == [round(x) for x in reversed(cfg.data_preprocessor.mean)]
     assert cfg.auto_scale_lr.base_batch_size == batch
     assert cfg.model.head.loss.label_smooth_val == 0.1
     model = MODELS.build(cfg.model)

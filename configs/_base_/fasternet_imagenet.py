@@ -1,5 +1,6 @@
 # ImageNet-1k, the recipe of the FasterNet paper: 300 epochs, AdamW, batch 4096, CutMix and MixUp, training at 192² for
-# 280 epochs and at 224² for the last 20. As in the authors' code, weight decay acts on norms and biases too.
+# 280 epochs and at 224² for the last 20. As in the authors' code, weight decay acts on norms and biases too. They train
+# in 16-bit mixed precision, these configs with --amp.
 _base_ = [
     'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
     'mmpretrain::_base_/schedules/imagenet_bs1024_adamw_swin.py',
@@ -20,7 +21,7 @@ model = dict(
     train_cfg=dict(augments=[dict(type='Mixup', alpha=0.3), dict(type='CutMix', alpha=1.0)]),
 )
 
-# timm's rand-m7-mstd0.5-inc1, but mmpretrain fills with the mean colour rounded to whole levels
+# timm's rand-m7-mstd0.5-inc1, which fills with the mean colour rounded to whole levels
 rand_augment = dict(
     type='RandAugment',
     policies='timm_increasing',
