@@ -4,37 +4,33 @@ from __future__ import annotations
 
 import logging
 from copy import deepcopy
-from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.utils._pytree import tree_map_only
 
 from ..errors import ConfigError
 from ..models import FasterNet
 from ..models.fasternet import FasterNetBlock, PatchEmbed, PatchMerging
 from .packed import can_pack, pack
+from .parts import CheckedForward, contiguous, find_parts, hands_on, log_plain
 from .regions import RegionFeatures, has_fast_regions
 from .runtime import check_size
 
 #: What the network can compute in.
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 
-#: From how many values on PyTorch transposes a matrix faster than it makes features contiguous.
-_LARGE = 1 << 17
-
 
 def optimize(model: nn.Module, dtype: str = 'float32') -> nn.Module:
     """Make a trained model with a FasterNet fast, for inference alone.
 
     On a CPU, oneDNN computes it, from weights that are laid out for it, and neck, heads and RoIAlign of a detector
-    become fast too, as far as they are made of plain layers; images may change their size. Elsewhere the FasterNet is
-    compiled at its first image, and once more when a second size comes, for some tens of seconds each. The model that
-    was given stays as it is; what is returned cannot be trained.
+    become fast too, as far as they are made of plain layers; images may change their size. Each of them computes its
+    first input in both ways, and stays with plain PyTorch if the two differ, which one line of the log says. Elsewhere
+    the FasterNet is compiled at its first image, and once more when a second size comes, for some tens of seconds each.
+    The model that was given stays as it is; what is returned cannot be trained.
 
     Args:
         model (Module): A :class:`~mmfasternet.models.FasterNet`, or a detector or classifier that has one, in
@@ -121,7 +117,7 @@ class OptimizedFasterNet(nn.Module):
         check_size(x, self.stride)
         # one after the other: PyTorch takes more than twice as long for both at once
         features = self._compute(x.to(memory_format=torch.channels_last).to(self.dtype))
-        return tuple(_contiguous(feature, x.dtype) for feature in features) if self.restores else features
+        return tuple(contiguous(feature, x.dtype) for feature in features) if self.restores else features
 
     def train(self, mode: bool = True) -> OptimizedFasterNet:
         """Stay in evaluation mode.
@@ -135,40 +131,22 @@ class OptimizedFasterNet(nn.Module):
 
 
 def _optimize_neck_and_heads(model: nn.Module, dtype: torch.dtype) -> None:
-    """Pack what stands behind the backbone, as far as it computes the same with packed layers."""
-    extractors = {name: module for name, module in model.named_modules() if has_fast_regions(module)}
-    for name, extractor in extractors.items():
-        model.set_submodule(name, RegionFeatures(extractor))
-    parts = {name: part for name, part in model.named_children() if name not in ('backbone', 'data_preprocessor')}
-    if not all(map(can_pack, parts.values())):
-        # the heads get what they expect, from the neck if that can be packed
-        parts = {name: part for name, part in parts.items() if name == 'neck' and can_pack(part)}
-        for name, extractor in extractors.items():
-            model.set_submodule(name, extractor)
-    model.backbone.restores = not parts
-    for name, part in parts.items():
-        setattr(model, name, pack(part, dtype))
-    # what comes last gives float32: the heads, from whose outputs boxes are decoded, if they are packed
-    for name in parts.keys() - {'neck'} or parts:
-        for module in getattr(model, name).modules():
-            if isinstance(module, BaseModule):
-                module.register_forward_hook(lambda module, inputs, outputs: _restore(outputs, torch.float32))
-
-
-def _restore(features: Any, dtype: torch.dtype) -> Any:
-    """Give tensors the dtype and a contiguous format: mmcv's RoIAlign on the CPU misreads channels last."""
-    return tree_map_only(Tensor, lambda x: _contiguous(x, dtype), features)
-
-
-def _contiguous(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Copy, if need be, to a dtype in the contiguous format; large features on a CPU as matrices, in blocks."""
-    is_large = x.device.type == 'cpu' and x.dim() == 4 and x.numel() > _LARGE
-    if x.dtype != dtype or not is_large or not x.is_contiguous(memory_format=torch.channels_last):
-        return x.to(dtype, memory_format=torch.contiguous_format)
-    copy = torch.empty(x.shape, dtype=dtype)
-    for of_image, image in zip(copy, x):
-        of_image.flatten(1).copy_(image.permute(1, 2, 0).flatten(0, 1).t())
-    return copy
+    """Make the parts behind the backbone fast, each by itself, as far as they compute the same with packed layers."""
+    parts = list(find_parts(model))
+    plain = [part for part in parts if not can_pack(part)]
+    if plain:
+        log_plain(plain, 'not made of plain convolutions, linear layers and norms alone')
+    restores = not hands_on(model)
+    model.backbone.restores = restores
+    for part in parts:
+        fast = None
+        if has_fast_regions(part):
+            fast = RegionFeatures(part)
+        elif part not in plain and next(part.parameters(), None) is not None:
+            tensors = (*part.parameters(), *part.buffers())
+            fast = pack(deepcopy(part, {id(tensor): tensor for tensor in tensors}), dtype)
+        # a plain part, too, may be given features that are not restored
+        part.forward = CheckedForward(part, fast, dtype, restores)
 
 
 def _fold(conv: nn.Conv2d, norm: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
