@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import gc
 import random
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from operator import length_hint
+from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -18,12 +22,14 @@ from mmengine.dist import broadcast, gather_object, get_rank, is_distributed
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS, LOOPS
+from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import Tensor
-from torch.utils.data import BatchSampler, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
 
+from ..errors import DataError
 from ..memory import give_back_memory
+from .schedules import follow_config
 
 
 def seed_generators(*key: int) -> None:
@@ -38,83 +44,137 @@ def seed_generators(*key: int) -> None:
     torch.manual_seed(words[2])
 
 
-class Place(int):
-    """The index of a sample that knows its place in the run.
+class SampleIndex(NamedTuple):
+    """An index of a data set, and the key by which its augmentation is seeded.
 
     Attributes:
         key: Seed of the run, process, step, and position in the batch.
+        index: What the sampler gave: mostly a number, in video data sets a pair.
     """
 
     key: tuple[int, ...]
+    index: Any
 
 
 class SeededDataset(Dataset):
-    """A data set whose augmentation depends on a sample's :class:`Place` and on nothing else.
+    """A view of a data set for one iterator, which seeds the generators before each sample.
 
     Args:
-        dataset (dict): Config of the data set. Whatever is asked of this one is asked of it.
+        dataset (Dataset): The data set, which stays as it is.
     """
 
-    def __init__(self, dataset: dict[str, Any]) -> None:
-        self.dataset = DATASETS.build(dataset)
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
 
-    def __getattr__(self, name: str) -> Any:
-        if name == 'dataset':  # not there yet: a copy is being made
-            raise AttributeError(name)
-        return getattr(self.dataset, name)
+    def __getitem__(self, sample: SampleIndex) -> Any:
+        seed_generators(*sample.key)
+        return self.dataset[sample.index]
 
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: Place) -> Any:
-        seed_generators(*index.key)
-        return self.dataset[int(index)]
+    def __getitems__(self, samples: list[SampleIndex]) -> list[Any]:
+        """Give a batch, at once where the data set can do so; PyTorch asks for it."""
+        if not hasattr(self.dataset, '__getitems__'):
+            return [self[sample] for sample in samples]
+        seed_generators(*samples[0].key)
+        return self.dataset.__getitems__([sample.index for sample in samples])
 
 
 class NumberedBatches(Sampler):
-    """A batch sampler that can begin anywhere, and whose indices are each a :class:`Place`.
+    """A view of a batch sampler for one iterator, which can skip batches and gives a :class:`SampleIndex` each.
 
     Args:
-        sampler (Sampler): Gives the indices of this process, in an order that depends on its seed and epoch.
-        batch_size (int): Samples in a batch.
-        batch_sampler (dict, optional): Config of another way to make batches of them, such as by aspect ratio.
-        drop_last (bool): Whether to leave out a last batch that is not full.
+        batches (Sampler): The batch sampler; or a sampler, where the data set itself makes batches.
+        position (Position): Where the run is.
     """
 
-    def __init__(
-        self, sampler: Sampler, batch_size: int, batch_sampler: dict[str, Any] | None, drop_last: bool
-    ) -> None:
-        self.sampler = sampler
-        self.batches = (
-            DATA_SAMPLERS.build(batch_sampler, default_args=dict(sampler=sampler, batch_size=batch_size))
-            if batch_sampler
-            else BatchSampler(sampler, batch_size, drop_last)
-        )
-        self.key: tuple[int, ...] = ()
-        self.step = self.skip = 0
-
-    def begin(self, step: int, skip: int) -> None:
-        """Say where the run is.
-
-        Args:
-            step (int): The number of the step that the next batch is for.
-            skip (int): How many batches were used already in this order of the data.
-        """
-        self.step, self.skip = step, skip
+    def __init__(self, batches: Sampler, position: Position) -> None:
+        self.batches, self.position = batches, position
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[list[Place]]:
+    def __iter__(self) -> Iterator[Any]:
+        position = self.position
         for batch in self.batches:
-            if self.skip:
-                self.skip -= 1
+            if position.skip:
+                position.skip -= 1
                 continue
-            places = [Place(index) for index in batch]
-            for position, place in enumerate(places):
-                place.key = (*self.key, self.step, position)
-            self.step += 1
-            yield places
+            key = *position.key, position.step
+            position.step += 1
+            yield (
+                [SampleIndex((*key, number), index) for number, index in enumerate(batch)]
+                if isinstance(batch, list)
+                else SampleIndex((*key, 0), batch)
+            )
+
+
+@dataclass
+class Position:
+    """Where a run is in its data.
+
+    Attributes:
+        key: Seed of the run, and process.
+        step: The step that the next batch is for.
+        skip: How many batches were used before the run stopped, in this order of the data.
+    """
+
+    key: tuple[int, ...] = ()
+    step: int = 0
+    skip: int = 0
+
+
+@dataclass
+class ExitOfView:
+    """Starts a worker with the data set itself in ``torch.utils.data.get_worker_info()``, not with its view.
+
+    Args:
+        init_fn (Callable, optional): The loader's own ``worker_init_fn``.
+    """
+
+    init_fn: Callable[[int], None] | None
+
+    def __call__(self, worker_id: int) -> None:
+        """Start the worker with this number."""
+        info = get_worker_info()
+        # PyTorch freezes it
+        object.__setattr__(info, 'dataset', info.dataset.dataset)
+        if self.init_fn:
+            self.init_fn(worker_id)
+
+
+def iterate_seeded(loader: DataLoader, position: Position, iterators: WeakSet[Any]) -> Iterator[Any]:
+    """Iterate over a loader from where the run is, with every sample seeded by its place in the run.
+
+    Only the iterator sees the data set and the batch sampler through views. The loader keeps its own, so what a hook
+    reads there or changes is what MMEngine's own loops would use.
+
+    Args:
+        loader (DataLoader): The loader.
+        position (Position): Where the run is. It moves on with the iterator.
+        iterators (WeakSet): The iterators made so far. Persistent workers of another iterator are restarted.
+
+    Returns:
+        Iterator: The batches.
+    """
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        # it has no indices that could be seeded
+        return islice(loader, position.skip, None)
+    if loader._iterator is not None and loader._iterator not in iterators:
+        loader._iterator = None
+    indices = 'sampler' if loader.batch_sampler is None else 'batch_sampler'
+    views = {
+        'dataset': SeededDataset(loader.dataset),
+        indices: NumberedBatches(getattr(loader, indices), position),
+        'worker_init_fn': ExitOfView(loader.worker_init_fn),
+    }
+    attributes = vars(loader)  # PyTorch forbids to assign these
+    own = {name: attributes[name] for name in views}
+    attributes.update(views)
+    try:
+        iterator = iter(loader)
+    finally:
+        attributes.update(own)
+    iterators.add(iterator)
+    return iterator
 
 
 @HOOKS.register_module()
@@ -138,19 +198,22 @@ class ExactResumeHook(Hook):
         """Put the run where it was."""
         loop = runner.train_loop
         # a run without a seed of its own learns from the checkpoint which it was drawn by
-        loop.batches.key = (runner.seed, get_rank())
-        if hasattr(loop.batches.sampler, 'seed'):
-            loop.batches.sampler.seed = runner.seed
+        loop.position.key = (runner.seed, get_rank())
+        sampler = _sampler_of(loop.dataloader)
+        if hasattr(sampler, 'seed'):
+            sampler.seed = runner.seed
         # a collection would write to every object, and so copy the pages that workers share with this process
         gc.freeze()
         if not self._progress or not runner.iter:
             return
+        follow_config(runner)
         loop.batches_done, before = self._progress['batches_done'], self._progress['batches_per_epoch']
         loop.validated = self._progress['validated']
-        if before != len(loop.dataloader):
-            loop.batches_done = loop.batches_done * len(loop.dataloader) // before
+        now = length_hint(loop.dataloader)
+        if before not in (0, now):
+            loop.batches_done = loop.batches_done * now // before
             print_log(
-                f'an epoch had {before} steps when the run was stopped and has {len(loop.dataloader)} now: '
+                f'an epoch had {before} steps when the run was stopped and has {now} now: '
                 'it goes on, but not exactly as it would have',
                 logger='current',
             )
@@ -187,7 +250,7 @@ class ExactResumeHook(Hook):
         loop = runner.train_loop
         checkpoint['progress'] = dict(
             batches_done=loop.batches_done,
-            batches_per_epoch=len(loop.dataloader),
+            batches_per_epoch=length_hint(loop.dataloader),  # 0 for an iterable data set without a length
             validated=loop.validated,
             gradients=loop.gradients if is_distributed() else [_gradients(runner)],
         )
@@ -196,16 +259,16 @@ class ExactResumeHook(Hook):
 class ExactLoop:
     """What both loops share: the data in an order that can begin anywhere, and the validation that is due."""
 
-    def __init__(self, runner: Runner, dataloader: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        dataloader = dict(dataloader)
-        dataloader['dataset'] = dict(type=SeededDataset, dataset=dataloader['dataset'])
-        dataloader['batch_sampler'] = dict(
-            type=NumberedBatches,
-            batch_sampler=dataloader.get('batch_sampler'),
-            drop_last=dataloader.pop('drop_last', False),
-        )
+    def __init__(self, runner: Runner, dataloader: DataLoader | dict[str, Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(runner, dataloader, *args, **kwargs)
-        self.batches: NumberedBatches = self.dataloader.batch_sampler
+        if length_hint(self.dataloader, 1) == 0:
+            raise DataError(
+                f'train_dataloader: an epoch has no step: {len(self.dataloader.dataset)} samples do not fill one batch '
+                'of each process, and the last batch is dropped. Set train_dataloader.drop_last=False or a smaller '
+                'train_dataloader.batch_size, or add data'
+            )
+        self.position = Position()
+        self._iterators: WeakSet[Any] = WeakSet()
         self.batches_done = 0
         self.validated = True
         self.gradients: list[dict[str, Tensor]] = []
@@ -235,7 +298,7 @@ class ExactEpochLoop(ExactLoop, EpochBasedTrainLoop):
 
     Args:
         runner (Runner): The runner.
-        dataloader (dict): Config of the data loader.
+        dataloader (DataLoader | dict): The data loader or its config.
         args, kwargs: As of MMEngine's ``EpochBasedTrainLoop``.
     """
 
@@ -254,8 +317,9 @@ class ExactEpochLoop(ExactLoop, EpochBasedTrainLoop):
         """Train for what is left of the epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        self.batches.begin(self._iter, skip=self.batches_done)
-        for batch_idx, data_batch in enumerate(self.dataloader, self.batches_done):
+        self.position.step, self.position.skip = self._iter, self.batches_done
+        batches = iterate_seeded(self.dataloader, self.position, self._iterators)
+        for batch_idx, data_batch in enumerate(batches, self.batches_done):
             self.run_iter(batch_idx, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
@@ -267,19 +331,22 @@ class ExactIterLoop(ExactLoop, IterBasedTrainLoop):
 
     Args:
         runner (Runner): The runner.
-        dataloader (dict): Config of the data loader.
+        dataloader (DataLoader | dict): The data loader or its config.
         args, kwargs: As of MMEngine's ``IterBasedTrainLoop``.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.dataloader_iterator = self._endless_batches()
 
     def run(self) -> torch.nn.Module:
         """Train, from where the run is."""
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self._validate(self._iter, self._max_iters)
-        batches = self._endless_batches()
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
-            self.run_iter(next(batches))
+            self.run_iter(next(self.dataloader_iterator))
             self._validate(self._iter, self._max_iters)
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
@@ -287,13 +354,17 @@ class ExactIterLoop(ExactLoop, IterBasedTrainLoop):
 
     def _endless_batches(self) -> Iterator[Sequence[Any]]:
         """Go through the data again and again; passes that were used up before the stop turn out empty."""
-        self.batches.begin(self._iter, skip=self._iter)
-        epoch = 0
-        while True:
-            if hasattr(self.batches.sampler, 'set_epoch'):
-                self.batches.sampler.set_epoch(epoch)
-            yield from self.dataloader
-            epoch += 1
+        self.position.step = self.position.skip = self._iter
+        for epoch in count():
+            sampler = _sampler_of(self.dataloader)
+            if hasattr(sampler, 'set_epoch'):
+                sampler.set_epoch(epoch)
+            yield from iterate_seeded(self.dataloader, self.position, self._iterators)
+
+
+def _sampler_of(loader: DataLoader) -> Sampler | None:
+    """The sampler that orders the data; beside a batch sampler of its own, a loader has another that is not used."""
+    return getattr(getattr(loader, 'batch_sampler', None), 'sampler', getattr(loader, 'sampler', None))
 
 
 def _plain(model: torch.nn.Module) -> torch.nn.Module:

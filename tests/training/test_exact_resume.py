@@ -5,20 +5,21 @@ import signal
 import subprocess
 import sys
 from argparse import Namespace
+from weakref import WeakSet
 
 import pytest
 import torch
 from conftest import ROOT, process_kept
 from kill_test import differences, logged
-from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import DataLoader
 
 from mmfasternet.checkpoints import read_checkpoint
 from mmfasternet.engine import train
+from mmfasternet.errors import DataError
 from mmfasternet.training.checkpoints import STOPPED
-from mmfasternet.training.exact_resume import NumberedBatches, Place, SeededDataset
+from mmfasternet.training.exact_resume import Position, iterate_seeded
 
 #: Two epochs of three steps, or six steps, with everything that has a state or draws numbers.
 CONFIG = """
@@ -258,13 +259,8 @@ class Numbers(torch.utils.data.Dataset):
 @pytest.mark.parametrize('drop_last', [False, True])
 def test_batches_begin_anywhere(workers, drop_last):
     def load(step, skip):
-        dataset = SeededDataset(dict(type=Numbers))
-        batches = NumberedBatches(range(7), 2, None, drop_last)
-        batches.key = (0, 0)
-        batches.begin(step, skip)
-        assert len(batches) == len(BatchSampler(range(7), 2, drop_last))
-        loader = DataLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=list)
-        return list(loader)
+        loader = DataLoader(Numbers(), 2, drop_last=drop_last, num_workers=workers, collate_fn=list)
+        return list(iterate_seeded(loader, Position((0, 0), step, skip), WeakSet()))
 
     whole = load(0, 0)
     assert [index for batch in whole for index, _ in batch] == list(range(6 if drop_last else 7))
@@ -274,12 +270,11 @@ def test_batches_begin_anywhere(workers, drop_last):
     assert load(1, 0) != whole  # the same samples in other steps are augmented otherwise
 
 
-def test_a_wrapped_data_set_answers_as_itself():
-    dataset = SeededDataset(ConfigDict(type=Numbers))
-    dataset.dataset.metainfo = {'classes': ('a',)}
-    assert dataset.metainfo == {'classes': ('a',)} and len(dataset) == 7
-    with pytest.raises(AttributeError):
-        _ = dataset.no_such_thing
-    place = Place(3)
-    place.key = (1, 2)
-    assert dataset[place][0] == 3
+def test_a_data_set_too_small_for_a_step(write_config, tmp_path):
+    config = write_config('epochs')
+    config.write_text(
+        config.read_text() + 'train_dataloader.update(drop_last=True, batch_sampler=None, batch_size=7)\n'
+    )
+    with pytest.raises(DataError, match='an epoch has no step: 6 samples do not fill one batch .*drop_last=False'):
+        run(config, tmp_path)
+    assert not list(tmp_path.glob('*.pth'))
