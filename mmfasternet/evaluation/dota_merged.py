@@ -146,17 +146,23 @@ def label_folder(tile: str | Path, label_dir: str | Path | None = None) -> Path:
 
 
 def corners(boxes: torch.Tensor) -> np.ndarray:
-    """Turn rotated boxes into quadrilaterals.
+    """Turn boxes into quadrilaterals.
 
     Args:
-        boxes (Tensor): cx, cy, w, h, angle in pixels and radians, of shape (N, 5).
+        boxes (Tensor): In pixels: x1, y1, x2, y2 of shape (N, 4), cx, cy, w, h and the angle in radians of shape
+            (N, 5), or four corners of shape (N, 8).
 
     Returns:
         ndarray: The corners in pixels, of shape (N, 4, 2), in double precision.
     """
-    from mmrotate.structures.bbox import rbox2qbox
+    boxes = boxes.double()
+    if boxes.size(1) == 4:
+        boxes = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]]
+    elif boxes.size(1) == 5:
+        from mmrotate.structures.bbox import rbox2qbox
 
-    return rbox2qbox(boxes.double()).reshape(-1, 4, 2).numpy()
+        boxes = rbox2qbox(boxes)
+    return boxes.reshape(-1, 4, 2).numpy()
 
 
 def _read_folder(folder: Path, images: Sequence[str], classes: Sequence[str], logger: MMLogger) -> dict[str, list]:

@@ -7,16 +7,20 @@ from typing import Any
 
 from mmengine.structures import InstanceData
 
+#: mmcv's suppression for boxes of so many numbers.
+NMS_TYPES = {4: 'nms', 5: 'nms_rotated', 8: 'nms_quadri'}
+
 
 def merge_tiles(tiles: Iterable[tuple[tuple[int, int], InstanceData]], nms_cfg: dict[str, Any]) -> InstanceData:
     """Merge what was found in the tiles of one image.
 
     Args:
         tiles (Iterable[tuple[tuple[int, int], InstanceData]]): The place (x, y) of each tile's top left corner in the
-            image, in pixels, and its detections: ``bboxes`` of shape (N, 4) as x1, y1, x2, y2 or (N, 5) as cx, cy, w,
-            h, angle, in pixels and radians; ``scores`` and ``labels`` of shape (N,). At least one tile.
-        nms_cfg (dict): The non-maximum suppression that runs within each class, in the form of mmcv's:
-            ``dict(type='nms_rotated', iou_threshold=0.1)``.
+            image, in pixels, and its detections: ``bboxes`` of shape (N, 4) as x1, y1, x2, y2, (N, 5) as cx, cy, w,
+            h, angle, in pixels and radians, or (N, 8) as four corners; ``scores`` and ``labels`` of shape (N,). At
+            least one tile.
+        nms_cfg (dict): The settings of the non-maximum suppression that runs within each class, as mmcv has them:
+            ``dict(iou_threshold=0.1)``. The type follows from the boxes.
 
     Returns:
         InstanceData: The detections in pixels of the image, the surest first.
@@ -26,12 +30,13 @@ def merge_tiles(tiles: Iterable[tuple[tuple[int, int], InstanceData]], nms_cfg: 
     moved = []
     for offset, instances in tiles:
         boxes = instances.bboxes.clone()
-        boxes[:, :2] += boxes.new_tensor(offset)
-        if boxes.size(1) == 4:
-            boxes[:, 2:] += boxes.new_tensor(offset)
+        points = 1 if boxes.size(1) == 5 else boxes.size(1) // 2
+        boxes[:, : 2 * points] += boxes.new_tensor(offset).repeat(points)
         moved.append(InstanceData(**{**dict(instances.items()), 'bboxes': boxes}))
-    merged = InstanceData.cat(moved)
+    # heads give the boxes of an empty tile another number of columns
+    merged = InstanceData.cat([instances for instances in moved if len(instances)] or moved[:1])
     if len(merged):
+        nms_cfg = {**nms_cfg, 'type': NMS_TYPES[merged.bboxes.size(1)]}
         _, kept = batched_nms(merged.bboxes, merged.scores, merged.labels, nms_cfg)
         merged = merged[kept]
     return merged
