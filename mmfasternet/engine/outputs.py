@@ -1,4 +1,4 @@
-"""What a detector found, written down and drawn."""
+"""Predictions as JSON files and pictures."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from ..files import whole_file
 
 #: Height in pixels of the letters of a legend.
 LETTERS = 15
+#: Least side in pixels of the picture of a classified image, so that the text fits.
+LEAST_SIDE = 256
 
 
 class Mask(NamedTuple):
@@ -50,31 +52,50 @@ class Mask(NamedTuple):
 
 
 def write_json(path: Path, image: Path, size: tuple[int, int], found: InstanceData, classes: Sequence[str]) -> None:
-    """Write what was found as JSON, a line an object.
+    """Write predicted objects as JSON, a line an object.
 
     Args:
         path (Path): The file to write.
         image (Path): The image.
         size (tuple[int, int]): Its width and height in pixels.
-        found (InstanceData): What was found in it: ``bboxes`` of shape (N, 4) or (N, 5), ``scores``, ``labels`` and, if
-            the model has them, ``masks``.
+        found (InstanceData): The predictions: ``bboxes`` of shape (N, 4), (N, 5) or (N, 8), ``scores``, ``labels``
+            and, if the model has them, ``masks``.
         classes (Sequence[str]): Names of the classes in the order of the labels.
     """
     width, height = size
-    places = _oriented_places(found) if found.bboxes.size(1) == 5 else _upright_places(found, width, height)
+    places = _upright_places(found, width, height) if found.bboxes.size(1) == 4 else _oriented_places(found)
     objects = [
         {'class': classes[label], 'label': label, 'score': score, **place}
         for label, score, place in zip(found.labels.tolist(), found.scores.tolist(), places)
     ]
-    head = json.dumps({'image': str(image), 'width': width, 'height': height})[:-1]
-    lines = ',\n'.join(map(json.dumps, objects))
+    _write_lines(path, {'image': str(image), 'width': width, 'height': height}, 'objects', objects)
+
+
+def write_classes(
+    path: Path, image: Path, size: tuple[int, int], ranked: Sequence[tuple[int, float]], classes: Sequence[str]
+) -> None:
+    """Write the predicted classes of an image as JSON, a line a class.
+
+    Args:
+        path (Path): The file to write.
+        image (Path): The image.
+        size (tuple[int, int]): Its width and height in pixels.
+        ranked (Sequence[tuple[int, float]]): Label and score of each class, the highest score first.
+        classes (Sequence[str]): Names of the classes in the order of the labels.
+    """
+    lines = [{'class': classes[label], 'label': label, 'score': score} for label, score in ranked]
+    _write_lines(path, {'image': str(image), 'width': size[0], 'height': size[1]}, 'classes', lines)
+
+
+def _write_lines(path: Path, head: dict[str, Any], name: str, items: Sequence[dict[str, Any]]) -> None:
+    lines = ',\n'.join(map(json.dumps, items))
     with whole_file(path) as draft:
-        draft.write_text(f'{head}, "objects": [\n{lines}\n]}}\n')
+        draft.write_text(f'{json.dumps(head)[:-1]}, "{name}": [\n{lines}\n]}}\n')
 
 
 def _oriented_places(found: InstanceData) -> list[dict[str, Any]]:
-    """Boxes as centre, size and angle, and as four corners."""
-    names = ('cx', 'cy', 'w', 'h', 'angle')
+    """Give boxes as four corners and, if they are rectangles, as centre, size and angle."""
+    names = ('cx', 'cy', 'w', 'h', 'angle') if found.bboxes.size(1) == 5 else ()
     return [
         {**dict(zip(names, box)), 'corners': quad}
         for box, quad in zip(found.bboxes.tolist(), corners(found.bboxes).round(2).tolist())
@@ -94,37 +115,64 @@ def _upright_places(found: InstanceData, width: int, height: int) -> list[dict[s
 
 
 def draw_oriented(path: Path, image: Image.Image, found: InstanceData, dataset_meta: dict[str, Any]) -> None:
-    """Draw oriented boxes in the colours of their classes, with a legend below.
+    """Draw boxes of any type in the colours of their classes, with a legend below.
 
     Aerial images show hundreds of objects: a name beside each, as mmrotate's visualizer writes it, would hide them.
 
     Args:
         path (Path): The picture to write.
         image (Image): The image, RGB.
-        found (InstanceData): What was found in it.
+        found (InstanceData): The predictions.
         dataset_meta (dict): The ``classes`` and their ``palette``.
     """
     counts = Counter(found.labels.tolist())
+    names, palette = dataset_meta['classes'], dataset_meta['palette']
+    entries = [(f'{names[label]} {count}', tuple(palette[label])) for label, count in sorted(counts.items())]
+    drawn = image.copy()
+    pen = ImageDraw.Draw(drawn)
+    for quad, label in zip(corners(found.bboxes), found.labels.tolist()):
+        closed = [tuple(point) for point in quad[[0, 1, 2, 3, 0]].tolist()]
+        pen.line(closed, fill=tuple(palette[label]), width=2)
+    _save(path, _with_legend(drawn, entries))
+
+
+def draw_classes(path: Path, image: Image.Image, ranked: Sequence[tuple[int, float]], classes: Sequence[str]) -> None:
+    """Draw an image with its classes and their scores below.
+
+    Args:
+        path (Path): The picture to write.
+        image (Image): The image, RGB.
+        ranked (Sequence[tuple[int, float]]): Label and score of each class, the highest score first.
+        classes (Sequence[str]): Names of the classes in the order of the labels.
+    """
+    scale = LEAST_SIDE / max(image.size)
+    if scale > 1:
+        image = image.resize([max(1, round(side * scale)) for side in image.size])
+    _save(path, _with_legend(image, [(f'{classes[label]} {score:.3f}', None) for label, score in ranked]))
+
+
+def _with_legend(image: Image.Image, entries: Sequence[tuple[str, Any]]) -> Image.Image:
+    """Put texts below an image, each with a field of its colour if it has one."""
     font = ImageFont.load_default(LETTERS)
-    entries = []
+    placed = []
     x, y = LETTERS // 2, image.height + LETTERS // 2
-    for label, count in sorted(counts.items()):
-        text = f'{dataset_meta["classes"][label]} {count}'
+    for text, colour in entries:
         length = round(font.getlength(text)) + 3 * LETTERS
-        if x + length > image.width and entries:
+        if x + length > image.width and placed:
             x, y = LETTERS // 2, y + 2 * LETTERS
-        entries.append((x, y, text, tuple(dataset_meta['palette'][label])))
+        placed.append((x, y, text, colour))
         x += length
     picture = Image.new('RGB', (image.width, y + 2 * LETTERS if entries else image.height), 'white')
     picture.paste(image)
     pen = ImageDraw.Draw(picture)
-    for quad, label in zip(corners(found.bboxes), found.labels.tolist()):
-        closed = [tuple(point) for point in quad[[0, 1, 2, 3, 0]].tolist()]
-        pen.line(closed, fill=tuple(dataset_meta['palette'][label]), width=2)
-    pen.rectangle((0, image.height, *picture.size), fill='white')
-    for x, y, text, colour in entries:
-        pen.rectangle((x, y, x + LETTERS, y + LETTERS), fill=colour, outline='black')
-        pen.text((x + 1.5 * LETTERS, y), text, fill='black', font=font)
+    for x, y, text, colour in placed:
+        if colour:
+            pen.rectangle((x, y, x + LETTERS, y + LETTERS), fill=colour, outline='black')
+        pen.text((x + 1.5 * LETTERS if colour else x, y), text, fill='black', font=font)
+    return picture
+
+
+def _save(path: Path, picture: Image.Image) -> None:
     with whole_file(path) as draft:
         # colour as sharp as brightness, for thin lines
         picture.save(draft, 'JPEG', quality=90, subsampling=0)
@@ -136,7 +184,7 @@ def draw_upright(path: Path, image: Image.Image, found: InstanceData, visualizer
     Args:
         path (Path): The picture to write.
         image (Image): The image, RGB.
-        found (InstanceData): What was found in it.
+        found (InstanceData): The predictions.
         visualizer (Visualizer): mmdet's.
     """
     from mmdet.structures import DetDataSample

@@ -1,33 +1,46 @@
-"""From images on disk to pictures and JSON files of what a detector finds in them."""
+"""From images on disk to pictures and JSON files of what a detector or classifier predicts."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, VISUALIZERS
+from mmengine.registry import MODELS, VISUALIZERS, init_default_scope
 from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
-from PIL import Image, ImageOps
+from mmengine.visualization import Visualizer
+from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from ..datasets.dota_tiles import IMAGE_ENDINGS, cut_tile, read_image, tile_windows
-from ..errors import CheckpointError, ConfigError, DataError
-from ..evaluation.merging import merge_tiles
+from ..config_types import resolve_type, type_names
+from ..datasets.dota_tiles import PADDING, tile_windows
+from ..errors import CheckpointError, ConfigError, DataError, first_few
+from ..evaluation.merging import NMS_TYPES, merge_tiles
+from ..files import check_writable, write_faults
 from .acceleration import accelerate, check_flags
+from .inference_pipeline import InferencePipeline, test_dataset
+from .input_images import ImageReader, as_picture, check_results, find_images, result_names
 from .launch import read_config
-from .outputs import Mask, draw_oriented, draw_upright, write_json
-from .preflight import check_checkpoint, dataset_class, fetch_checkpoint, leaf_datasets
+from .library import library_of
+from .outputs import Mask, draw_classes, draw_oriented, draw_upright, write_classes, write_json
+from .palette import complete_palette
+from .preflight import check_checkpoint, classes_of, dataset_class, fetch_checkpoint
+from .training_tiles import training_tiles
 
 #: Tiles that go through the network together.
 BATCH_SIZE = 4
+#: How many classes of an image are written.
+TOP = 5
+#: Two boxes of a class that overlap by more are one object, unless the config says otherwise.
+NMS_IOU = 0.5
+ORIENTED_NMS_IOU = 0.1
 
 
 class Detector:
@@ -38,8 +51,8 @@ class Detector:
         checkpoint (str): Its weights, path or URL.
         device (str): Where it runs, such as ``cuda:0`` or ``cpu``.
         score_thr (float): Objects with a smaller score are left out.
-        tile_size (int, optional): Look at larger images in tiles of so many pixels a side. Defaults to None: oriented
-            detectors in tiles as large as they were trained on, others at whole images.
+        tile_size (int, optional): Look at larger images in tiles of so many pixels a side. Defaults to None: detectors
+            of mmrotate in tiles as large as they were trained on, others at whole images.
         overlap (int, optional): How many pixels neighbouring tiles share. Defaults to None: a fifth of the tile.
 
     Raises:
@@ -56,26 +69,28 @@ class Detector:
         tile_size: int | None = None,
         overlap: int | None = None,
     ) -> None:
-        scope = cfg.get('default_scope')
-        if scope not in ('mmdet', 'mmrotate'):
-            raise ConfigError(f'expected the config of a detector of mmdet or mmrotate, this is one of {scope}')
-        dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
-        steps = [step for step in dataset.pipeline[1:] if not step.type.endswith(('LoadAnnotations', 'ConvertBoxType'))]
-        self.pipeline = Compose([dict(type='mmdet.LoadImageFromNDArray'), *steps])
-        self.is_oriented = scope == 'mmrotate'
-        trained_on = next((max(step.scale) for step in steps if step.type.endswith('Resize')), None)
-        self.tile_size = tile_size or (trained_on if self.is_oriented else None)
+        library = library_of(cfg)
+        if library not in ('mmdet', 'mmrotate'):
+            raise ConfigError(
+                'expected the config of a detector of mmdet or mmrotate, this is one of '
+                f'{cfg.get("default_scope") or library}'
+            )
+        self.pipeline = InferencePipeline(cfg)
+        self.tile_size, self.pads_tiles = tile_size, library == 'mmrotate'
+        tiles = training_tiles(cfg, self.pipeline.steps) if self.pads_tiles and not tile_size else None
+        if tiles:
+            self.tile_size, self.pads_tiles = tiles
         self.overlap = self.tile_size // 5 if overlap is None and self.tile_size else overlap
         if self.tile_size and not 0 <= self.overlap < self.tile_size:
             raise ConfigError(f'tiles of {self.tile_size} pixels that overlap by {self.overlap}; expected less overlap')
-        test_cfg = cfg.model.test_cfg
-        self.nms_cfg = (test_cfg.get('rcnn') or test_cfg).get('nms', dict(type='nms', iou_threshold=0.5))
+        test_cfg = cfg.model.get('test_cfg') or {}
+        nms = (test_cfg.get('rcnn') or test_cfg).get('nms') or {}
+        default_iou = ORIENTED_NMS_IOU if library == 'mmrotate' else NMS_IOU
+        self.nms_cfg = dict(iou_threshold=nms.get('iou_threshold', default_iou))
         self.score_thr = score_thr
-        self.model, self.dataset_meta = load_model(cfg, checkpoint)
-        try:
-            self.model.to(device).eval()
-        except (RuntimeError, AssertionError) as error:  # torch has no single error for it
-            raise ConfigError(f'device {device} cannot be used: {str(error).splitlines()[0]}') from error
+        self.visualizer = _visualizer(cfg) if library == 'mmdet' else None
+        self.model, meta = _model_on(cfg, checkpoint, device)
+        self.dataset_meta = _name_all(meta, ())
 
     def windows(self, width: int, height: int) -> np.ndarray:
         """Say which tiles of an image the detector looks at.
@@ -88,44 +103,184 @@ class Detector:
             ndarray: x1, y1, x2, y2 in pixels, of shape (N, 4). The tiles of an oriented detector may reach beyond the
             image, as in training.
         """
-        if self.tile_size is None or (not self.is_oriented and max(height, width) <= self.tile_size):
+        if self.tile_size is None or (not self.pads_tiles and max(height, width) <= self.tile_size):
             return np.array([[0, 0, width, height]])
         return tile_windows(width, height, [self.tile_size], [self.overlap])
 
-    def __call__(self, image: Image.Image) -> InstanceData:
+    def __call__(self, image: Image.Image | np.ndarray) -> InstanceData:
         """Find the objects of an image.
 
         Args:
-            image (Image): The image.
+            image (Image | ndarray): The image, or its pixels as the test pipeline reads them: BGR.
 
         Returns:
-            InstanceData: In pixels of the image: ``bboxes`` of shape (N, 4) as x1, y1, x2, y2 or (N, 5) as cx, cy, w,
-            h, angle in radians; ``scores`` and ``labels`` of shape (N,); ``masks``, a list of :class:`Mask`, if the
-            model has them.
+            InstanceData: In pixels of the image: ``bboxes`` of shape (N, 4) as x1, y1, x2, y2, (N, 5) as cx, cy, w, h,
+            angle in radians, or (N, 8) as four corners; ``scores`` and ``labels`` of shape (N,); ``masks``, a list of
+            :class:`Mask`, if the model has them.
+
+        Raises:
+            ConfigError: The model predicts something else than objects.
+            DataError: The model takes other images.
         """
+        pixels = _as_pixels(image)
+        height, width = pixels.shape[:2]
         found = []
-        windows = self.windows(image.width, image.height)
+        windows = self.windows(width, height)
         batches = [windows[start : start + BATCH_SIZE] for start in range(0, len(windows), BATCH_SIZE)]
         for batch in tqdm(batches, 'tiles', leave=False, disable=len(batches) == 1):
-            # OpenMMLab's pipelines begin with BGR
-            tiles = [np.ascontiguousarray(np.asarray(cut_tile(image, window))[..., ::-1]) for window in batch.tolist()]
-            packed = [self.pipeline(dict(img=tile, img_id=0)) for tile in tiles]
-            inputs = {key: [item[key] for item in packed] for key in ('inputs', 'data_samples')}
-            with torch.inference_mode():
-                samples = self.model.test_step(inputs)
+            samples = _run(self.model, [self.pipeline(_cut(pixels, window)) for window in batch.tolist()])
             for (x, y, *_), sample in zip(batch.tolist(), samples):
-                found.append(((x, y), self._keep(sample.pred_instances.cpu(), x, y)))
+                found.append(((x, y), self._keep(_instances(sample), x, y)))
         return merge_tiles(found, self.nms_cfg) if len(found) > 1 else found[0][1]
 
     def _keep(self, instances: InstanceData, x: int, y: int) -> InstanceData:
-        """The sure ones, and of their masks no more than the tile."""
+        """Keep those with a high score, and of their masks no more than the tile."""
         from mmdet.structures.bbox import get_box_tensor
 
         sure = instances[instances.scores >= self.score_thr]
         kept = InstanceData(bboxes=get_box_tensor(sure.bboxes), scores=sure.scores, labels=sure.labels)
+        if kept.bboxes.size(1) not in NMS_TYPES:
+            raise ConfigError(f'the model predicts boxes of {kept.bboxes.size(1)} numbers; expected 4, 5 or 8')
         if 'masks' in sure:
             kept.masks = [Mask(x, y, pixels.numpy()) for pixels in sure.masks]
         return kept
+
+    def write(self, path: Path, out: Path, pixels: np.ndarray) -> None:
+        """Predict an image, and write a picture and a JSON file.
+
+        Args:
+            path (Path): The image.
+            out (Path): The files to write, without ending.
+            pixels (ndarray): The image as the test pipeline reads it.
+        """
+        found = self(pixels)
+        picture, meta = as_picture(pixels), _name_all(self.dataset_meta, found.labels.tolist())
+        with write_faults(out.parent, '--out'):
+            write_json(_add(out, '.json'), path, picture.size, found, meta['classes'])
+            if self.visualizer and found.bboxes.size(1) == 4:
+                self.visualizer.dataset_meta = meta
+                draw_upright(_add(out, '.jpg'), picture, found, self.visualizer)
+            else:
+                draw_oriented(_add(out, '.jpg'), picture, found, meta)
+
+
+class Classifier:
+    """A trained classifier of mmpretrain.
+
+    Args:
+        cfg (Config): Its config.
+        checkpoint (str): Its weights, path or URL.
+        device (str): Where it runs, such as ``cuda:0`` or ``cpu``.
+
+    Raises:
+        ConfigError: A setting cannot work.
+        CheckpointError: The weights are not there, or belong to another model.
+    """
+
+    def __init__(self, cfg: Config, checkpoint: str, device: str) -> None:
+        self.pipeline = InferencePipeline(cfg)
+        self.model, self.dataset_meta = _model_on(cfg, checkpoint, device)
+
+    def __call__(self, image: Image.Image | np.ndarray) -> list[tuple[int, float]]:
+        """Classify an image.
+
+        Args:
+            image (Image | ndarray): The image, or its pixels as the test pipeline reads them: BGR.
+
+        Returns:
+            list[tuple[int, float]]: Label and score of the :data:`TOP` classes with the highest scores, these first; of
+            a head for several labels all that it predicts.
+
+        Raises:
+            ConfigError: The model predicts something else than classes.
+            DataError: The model takes other images.
+        """
+        (sample,) = _run(self.model, [self.pipeline(_as_pixels(image))])
+        scores = sample.get('pred_score')
+        if scores is None or scores.ndim != 1:
+            raise ConfigError('the model predicts no scores of classes; predict is for detectors and classifiers')
+        scores, labels = scores.float().cpu().sort(descending=True, stable=True)
+        count = max(TOP, len(sample.get('pred_label', ())))
+        return list(zip(labels[:count].tolist(), scores[:count].tolist()))
+
+    def write(self, path: Path, out: Path, pixels: np.ndarray) -> None:
+        """Predict an image, and write a picture and a JSON file.
+
+        Args:
+            path (Path): The image.
+            out (Path): The files to write, without ending.
+            pixels (ndarray): The image as the test pipeline reads it.
+        """
+        ranked = self(pixels)
+        picture, classes = as_picture(pixels), _name_all(self.dataset_meta, [label for label, _ in ranked])['classes']
+        with write_faults(out.parent, '--out'):
+            write_classes(_add(out, '.json'), path, picture.size, ranked, classes)
+            draw_classes(_add(out, '.jpg'), picture, ranked, classes)
+
+
+def _run(model: nn.Module, packed: list[dict[str, Any]]) -> list[Any]:
+    inputs = {key: [item[key] for item in packed] for key in ('inputs', 'data_samples')}
+    with torch.inference_mode():
+        return model.test_step(inputs)
+
+
+def _instances(sample: Any) -> InstanceData:
+    instances = sample.get('pred_instances')
+    if instances is None or 'bboxes' not in instances:
+        raise ConfigError('the model predicts no objects with boxes; predict is for detectors and classifiers')
+    return instances.cpu()
+
+
+def _as_pixels(image: Image.Image | np.ndarray) -> np.ndarray:
+    if isinstance(image, np.ndarray):
+        return image
+    return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
+
+
+def _cut(pixels: np.ndarray, window: list[int]) -> np.ndarray:
+    """Cut a tile out of an image; where it reaches beyond, it is padded as in training."""
+    left, top, right, bottom = window
+    part = pixels[top:bottom, left:right]
+    if part.shape[:2] == (bottom - top, right - left):
+        return np.ascontiguousarray(part)
+    tile = np.zeros((bottom - top, right - left, *pixels.shape[2:]), pixels.dtype)
+    if pixels.shape[2:] == (3,):
+        tile[:] = PADDING[::-1]
+    tile[: part.shape[0], : part.shape[1]] = part
+    return tile
+
+
+def _add(out: Path, ending: str) -> Path:
+    """Add an ending, also to a name that has one."""
+    return out.with_name(out.name + ending)
+
+
+def _visualizer(cfg: Config) -> Visualizer:
+    """Build mmdet's visualizer as the config has it, without a backend: the pictures go where we say."""
+    settings = cfg.get('visualizer') or {}
+    names = type_names(settings, VISUALIZERS)
+    if 'DetLocalVisualizer' not in names or 'RotLocalVisualizer' in names:
+        settings = dict(type='mmdet.DetLocalVisualizer')
+    # not by the registry, which gives the visualizer of this name that exists already
+    settings = dict(settings, vis_backends=None)
+    return resolve_type(settings.pop('type'), VISUALIZERS)(**settings)
+
+
+def _model_on(cfg: Config, checkpoint: str, device: str) -> tuple[nn.Module, dict[str, Any]]:
+    """Load a model to a device."""
+    model, meta = load_model(cfg, checkpoint)
+    try:
+        model.to(device).eval()
+    except (RuntimeError, AssertionError) as error:  # torch has no single error for it
+        raise ConfigError(f'device {device} cannot be used: {str(error).splitlines()[0]}') from error
+    return model, meta
+
+
+def _name_all(meta: dict[str, Any], labels: Sequence[int]) -> dict[str, Any]:
+    """Give every class that is predicted a name and a colour, though neither checkpoint nor config has them."""
+    names = list(meta.get('classes') or ())
+    names += [f'class {label}' for label in range(len(names), max(labels, default=-1) + 1)]
+    return {**meta, 'classes': names, 'palette': complete_palette(meta.get('palette'), len(names))}
 
 
 def load_model(cfg: Config, checkpoint: str) -> tuple[nn.Module, dict[str, Any]]:
@@ -136,14 +291,19 @@ def load_model(cfg: Config, checkpoint: str) -> tuple[nn.Module, dict[str, Any]]
         checkpoint (str): Its weights, path or URL.
 
     Returns:
-        tuple[Module, dict[str, Any]]: The model, and the names and colours of its classes.
+        tuple[Module, dict[str, Any]]: The model, and the names and colours of its classes: those of the checkpoint, or
+        else of the config.
 
     Raises:
         CheckpointError: The weights are not there, or belong to another model.
     """
     check_checkpoint(checkpoint, 'checkpoint')
     fetch_checkpoint(checkpoint, 'checkpoint')
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    settings = dict(cfg.model)
+    if cfg.get('data_preprocessor'):
+        # MMEngine's runner puts it there, too
+        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
+    model = revert_sync_batchnorm(MODELS.build(settings))
     try:
         content = load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
     except RuntimeError as error:
@@ -152,13 +312,31 @@ def load_model(cfg: Config, checkpoint: str) -> tuple[nn.Module, dict[str, Any]]
         raise CheckpointError(
             f'checkpoint: {checkpoint} does not fit the model of the config: {first.strip()}{more}'
         ) from error
-    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
-    meta = {**dataset_class(dataset, 'test_dataloader').METAINFO, **(dataset.get('metainfo') or {})}
-    return model, {**meta, **content.get('meta', {}).get('dataset_meta', {})}
+    return model, {**_config_meta(cfg), **_checkpoint_meta(content)}
+
+
+def _config_meta(cfg: Config) -> dict[str, Any]:
+    dataset = test_dataset(cfg)
+    if dataset is None:
+        return {}
+    meta = {**getattr(dataset_class(dataset, 'test_dataloader'), 'METAINFO', {}), **(dataset.get('metainfo') or {})}
+    return {**meta, 'classes': classes_of(dataset, 'test_dataloader')}
+
+
+def _checkpoint_meta(content: dict[str, Any]) -> dict[str, Any]:
+    """Read the names and colours of classes, from checkpoints of OpenMMLab 1 too."""
+    meta = content.get('meta')
+    if not isinstance(meta, dict):
+        return {}
+    old = {key: meta.get(key) for key in ('CLASSES', 'PALETTE')}
+    found = {str(key).lower(): value for key, value in {**old, **(meta.get('dataset_meta') or {})}.items()}
+    if isinstance(found.get('classes'), str):
+        found['classes'] = [found['classes']]
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def predict(args: Namespace) -> None:
-    """Find the objects of images, and write a picture and a JSON file for each.
+    """Predict images, and write a picture and a JSON file for each.
 
     Args:
         args (Namespace): The options of ``tools/predict.py``.
@@ -166,63 +344,36 @@ def predict(args: Namespace) -> None:
     Raises:
         ConfigError: An option cannot work.
         CheckpointError: The weights are not there, or belong to another model.
-        DataError: Images are missing or unreadable; told at the end, when the others are done.
+        DataError: Images are missing, before the model is loaded; or unreadable, when the others are done.
     """
     if not 0 <= args.score_thr <= 1:
         raise ConfigError(f'--score-thr {args.score_thr}: scores are between 0 and 1')
+    if args.tile_size is not None and args.tile_size < 1:
+        raise ConfigError(f'--tile-size {args.tile_size}: expected at least 1 pixel')
     check_flags(args)
-    paths = find_images(args.images)
-    cfg = read_config(args.config)
-    device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
-    detector = Detector(cfg, args.checkpoint, device, args.score_thr, args.tile_size, args.overlap)
-    detector.model = accelerate(detector.model, args.optimize, args.backend)
-    # without a backend: the pictures go where we say
-    visualizer = VISUALIZERS.build(dict(cfg.visualizer, vis_backends=None))
-    visualizer.dataset_meta = detector.dataset_meta
     out = Path(args.out)
+    names = result_names(find_images(args.images))
+    check_results(names, out)
+    check_writable(out, '--out', is_folder=True)
+    check_checkpoint(args.checkpoint, 'checkpoint')
+    cfg = read_config(args.config)
+    library = library_of(cfg)
+    init_default_scope(library)
+    read = ImageReader(InferencePipeline(cfg).reader)
+    device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
+    if library == 'mmpretrain':
+        predictor = Classifier(cfg, args.checkpoint, device)
+    else:
+        predictor = Detector(cfg, args.checkpoint, device, args.score_thr, args.tile_size, args.overlap)
+    predictor.model = accelerate(predictor.model, args.optimize, args.backend)
     faults = []
-    for path in tqdm(paths, 'images'):
+    for path, name in tqdm(names.items(), 'images'):
         try:
-            image = ImageOps.exif_transpose(read_image(path)).convert('RGB')
+            predictor.write(path, out / name, read(path))
         except DataError as error:
             faults.append(f'{path}: {error}')
-            continue
-        found = detector(image)
-        write_json(out / f'{path.stem}.json', path, image.size, found, detector.dataset_meta['classes'])
-        if detector.is_oriented:
-            draw_oriented(out / f'{path.stem}.jpg', image, found, detector.dataset_meta)
-        else:
-            draw_upright(out / f'{path.stem}.jpg', image, found, visualizer)
-    print(f'{len(paths) - len(faults)} images: pictures and JSON files in {out}')
+    done = len(names) - len(faults)
+    if done:
+        print(f'{done} image{"s" * (done > 1)}: pictures and JSON files in {out}')
     if faults:
-        raise DataError(f'{len(faults)} of {len(paths)} images cannot be read: {"; ".join(faults)}')
-
-
-def find_images(sources: list[str]) -> list[Path]:
-    """List the images that the command line names.
-
-    Args:
-        sources (list[str]): Images, and folders of images.
-
-    Returns:
-        list[Path]: The images, sorted within each folder.
-
-    Raises:
-        DataError: A folder has no images, or two images have the same name.
-    """
-    paths: list[Path] = []
-    for source in map(Path, sources):
-        there = [source]
-        if source.is_dir():
-            there = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_ENDINGS)
-        if not there:
-            raise DataError(f'{source} has no images; expected files that end in {" ".join(IMAGE_ENDINGS)}')
-        paths += there
-    first: dict[str, Path] = {}
-    for path in paths:
-        if first.setdefault(path.stem, path) != path:
-            raise DataError(
-                f'{first[path.stem]} and {path} would write the same {path.stem}.json; predict them in two runs, each '
-                'with its own --out'
-            )
-    return list(first.values())
+        raise DataError(f'{len(faults)} of {len(names)} images cannot be read: {first_few(faults)}')
