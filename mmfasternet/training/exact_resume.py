@@ -82,7 +82,7 @@ class NumberedBatches(Sampler):
     """A view of a batch sampler for one iterator, which can skip batches and gives a :class:`SampleIndex` each.
 
     Args:
-        batches (Sampler): The batch sampler; or a sampler, where the data set itself makes batches.
+        batches (Sampler): The batch sampler.
         position (Position): Where the run is.
     """
 
@@ -100,11 +100,7 @@ class NumberedBatches(Sampler):
                 continue
             key = *position.key, position.step
             position.step += 1
-            yield (
-                [SampleIndex((*key, number), index) for number, index in enumerate(batch)]
-                if isinstance(batch, list)
-                else SampleIndex((*key, 0), batch)
-            )
+            yield [SampleIndex((*key, number), index) for number, index in enumerate(batch)]
 
 
 @dataclass
@@ -157,13 +153,13 @@ def iterate_seeded(loader: DataLoader, position: Position, iterators: WeakSet[An
     """
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         # it has no indices that could be seeded
-        return islice(loader, position.skip, None)
+        skip, position.skip = position.skip, 0
+        return islice(loader, skip, None)
     if loader._iterator is not None and loader._iterator not in iterators:
         loader._iterator = None
-    indices = 'sampler' if loader.batch_sampler is None else 'batch_sampler'
     views = {
         'dataset': SeededDataset(loader.dataset),
-        indices: NumberedBatches(getattr(loader, indices), position),
+        'batch_sampler': NumberedBatches(loader.batch_sampler, position),
         'worker_init_fn': ExitOfView(loader.worker_init_fn),
     }
     attributes = vars(loader)  # PyTorch forbids to assign these
@@ -261,12 +257,6 @@ class ExactLoop:
 
     def __init__(self, runner: Runner, dataloader: DataLoader | dict[str, Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(runner, dataloader, *args, **kwargs)
-        if length_hint(self.dataloader, 1) == 0:
-            raise DataError(
-                f'train_dataloader: an epoch has no step: {len(self.dataloader.dataset)} samples do not fill one batch '
-                'of each process, and the last batch is dropped. Set train_dataloader.drop_last=False or a smaller '
-                'train_dataloader.batch_size, or add data'
-            )
         self.position = Position()
         self._iterators: WeakSet[Any] = WeakSet()
         self.batches_done = 0
@@ -301,6 +291,11 @@ class ExactEpochLoop(ExactLoop, EpochBasedTrainLoop):
         dataloader (DataLoader | dict): The data loader or its config.
         args, kwargs: As of MMEngine's ``EpochBasedTrainLoop``.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if len(self.dataloader) == 0:
+            raise _no_step(self.dataloader)
 
     def run(self) -> torch.nn.Module:
         """Train, from where the run is."""
@@ -359,7 +354,20 @@ class ExactIterLoop(ExactLoop, IterBasedTrainLoop):
             sampler = _sampler_of(self.dataloader)
             if hasattr(sampler, 'set_epoch'):
                 sampler.set_epoch(epoch)
-            yield from iterate_seeded(self.dataloader, self.position, self._iterators)
+            is_empty, skip = True, self.position.skip
+            for batch in iterate_seeded(self.dataloader, self.position, self._iterators):
+                is_empty = False
+                yield batch
+            if is_empty and self.position.skip == skip:
+                raise _no_step(self.dataloader)
+
+
+def _no_step(loader: DataLoader) -> DataError:
+    return DataError(
+        f'train_dataloader: an epoch has no step: {len(loader.dataset)} samples do not fill one batch of each process, '
+        'and the last batch is dropped. Set train_dataloader.drop_last=False or a smaller train_dataloader.batch_size, '
+        'or add data'
+    )
 
 
 def _sampler_of(loader: DataLoader) -> Sampler | None:

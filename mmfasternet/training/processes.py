@@ -57,6 +57,19 @@ def is_first_process() -> bool:
     return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0
 
 
+def number_of_processes(launcher: str) -> int:
+    """Count the processes of a run, also before they have joined.
+
+    Args:
+        launcher (str): Who started them; ``'none'`` for one alone.
+
+    Returns:
+        int: How many there are.
+    """
+    names = ('WORLD_SIZE', 'SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE') if launcher != 'none' else ()
+    return next((int(os.environ[name]) for name in names if name in os.environ), 1)
+
+
 def _warn_of_shared_store() -> None:
     """Tell how a restart finds the new processes, and not the addresses that the dead have left in torchrun's store.
 

@@ -16,8 +16,9 @@ from mmengine.registry import HOOKS
 from torch.utils.data import DataLoader
 
 from mmfasternet.checkpoints import read_checkpoint
+from mmfasternet.engine import test as run_test
 from mmfasternet.engine import train
-from mmfasternet.errors import DataError
+from mmfasternet.errors import CheckpointError, DataError
 from mmfasternet.training.checkpoints import STOPPED
 from mmfasternet.training.exact_resume import Position, iterate_seeded
 
@@ -196,6 +197,72 @@ def test_a_run_whose_seed_was_drawn(write_config, tmp_path):
     assert differences(*ends) == []
 
 
+def test_a_run_that_is_made_longer(write_config, tmp_path):
+    """MMEngine would restore the schedule's old end, and train on with a learning rate of 0."""
+    config = write_config('epochs')
+    # without accumulation, which would end with the first epoch
+    text = (
+        config.read_text()
+        + "param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=True, eta_min=0)]\n"
+        + 'optim_wrapper.update(accumulative_counts=1)\n'
+    )
+    config.write_text(text)
+    run(config, tmp_path / 'whole')
+    config.write_text(text + 'train_cfg.update(max_epochs=1)\n')
+    run(config, tmp_path / 'longer')
+    config.write_text(text)
+    run(config, tmp_path / 'longer', resume='auto')
+    ends = [read_checkpoint(str(tmp_path / name / 'epoch_2.pth')) for name in ('whole', 'longer')]
+    assert differences(ends[0]['state_dict'], ends[1]['state_dict']) == []
+    rates = [logged(tmp_path / name)['train', 5]['lr'] for name in ('whole', 'longer')]
+    assert rates[0] == rates[1] > 0
+
+
+CLASSES = "('traffic light', 'stop sign', 'umbrella', 'frisbee', 'kite', 'banana', 'donut', 'clock')"
+OTHER_CLASSES = {
+    'another order': (
+        "metainfo = dict(classes=('clock', *{classes}[:-1]))",
+        'class 0 is traffic light, in the config clock',
+    ),
+    'fewer': (
+        'metainfo = dict(classes={classes}[:-1])\n'
+        'model.update(roi_head=dict(bbox_head=dict(num_classes=7), mask_head=dict(num_classes=7)))',
+        '8 classes .*the config has 7',
+    ),
+}
+
+
+@pytest.mark.parametrize('case', OTHER_CLASSES)
+@pytest.mark.parametrize('resumes', [True, False])
+def test_a_checkpoint_of_other_classes(resumes, case, uninterrupted, write_config, tmp_path):
+    checkpoint = uninterrupted('epochs')[0] / 'epoch_2.pth'
+    config = write_config('epochs')
+    change, line = OTHER_CLASSES[case]
+    config.write_text(
+        config.read_text()
+        + change.format(classes=CLASSES)
+        + "\nfor loader in (train_dataloader, val_dataloader):\n    loader['dataset'].update(metainfo=metainfo)\n"
+        + 'test_dataloader, test_evaluator = val_dataloader, val_evaluator\ndel loader\n'
+    )
+    options = dict.fromkeys(('out', 'show', 'show_dir', 'tta', 'all_ious', 'submission', 'optimize', 'backend'))
+    with pytest.raises(CheckpointError, match=f'epoch_2.pth was trained on .*{line}'), process_kept():
+        if resumes:
+            run(config, tmp_path, resume=str(checkpoint))
+        else:
+            run_test(Namespace(config=str(config), checkpoint=str(checkpoint), work_dir=str(tmp_path), cfg_options=None,
+                               launcher='none', local_rank=0, **options))  # fmt: skip
+
+
+def test_a_head_of_another_size(uninterrupted, write_config, tmp_path):
+    """Where the checkpoint names no classes, the shapes differ."""
+    checkpoint = read_checkpoint(str(uninterrupted('epochs')[0] / 'epoch_2.pth'))
+    del checkpoint['meta']['dataset_meta']
+    checkpoint['state_dict']['roi_head.mask_head.conv_logits.bias'] = torch.zeros(3)
+    torch.save(checkpoint, tmp_path / 'other.pth')
+    with pytest.raises(CheckpointError, match=r'other.pth does not fit .*conv_logits.bias has the shape \(3,\), exp'):
+        run(write_config('epochs'), tmp_path / 'work', resume=str(tmp_path / 'other.pth'))
+
+
 def test_a_run_goes_on_with_other_batches_and_says_so(write_config, tmp_path, caplog, monkeypatch):
     config = write_config('epochs')
     with pytest.raises(SystemExit):
@@ -275,6 +342,7 @@ def test_a_data_set_too_small_for_a_step(write_config, tmp_path):
     config.write_text(
         config.read_text() + 'train_dataloader.update(drop_last=True, batch_sampler=None, batch_size=7)\n'
     )
-    with pytest.raises(DataError, match='an epoch has no step: 6 samples do not fill one batch .*drop_last=False'):
+    line = 'an epoch has no step: each process has 6 samples, which do not fill a batch of 7.*drop_last=False'
+    with pytest.raises(DataError, match=line):
         run(config, tmp_path)
     assert not list(tmp_path.glob('*.pth'))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet.engine.hooks import NumClassCheckHook, PipelineSwitchHook, YOLOXModeSwitchHook
-from mmengine.dataset import BaseDataset, DefaultSampler
+from mmengine.dataset import BaseDataset, DefaultSampler, pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
@@ -19,6 +19,7 @@ from mmpretrain.models.heads import ArcFaceClsHead
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, Subset, get_worker_info
 
+from mmfasternet.errors import DataError
 from mmfasternet.training import ExactEpochLoop, ExactIterLoop
 
 PAIRS = {EpochBasedTrainLoop: ExactEpochLoop, IterBasedTrainLoop: ExactIterLoop}
@@ -284,21 +285,14 @@ LOADERS = {
     'batches at once': lambda: dict(dataset=dict(type=Batched)),
     'batch sampler': lambda: dict(batch_sampler=dict(type=Numbers)),
     'subset': lambda: ready(Subset(Samples(pipeline=[Mark('of a subset')]), [1, 2, 5])),
-    'no batches': lambda: ready(Batches(), batch_size=None),
     'stream': lambda: ready(Stream(), shuffle=None),
 }
 
 
-class Batches(Samples):
-    def __getitem__(self, index):
-        return dict(number=[index, index], mark=['both', 'both'])
-
-
-def ready(dataset, batch_size=2, shuffle=True):
+def ready(dataset, shuffle=True):
     """A loader that a user built, which shuffles as its generator says."""
-    collate = None if batch_size is None else lambda batch: {key: [item[key] for item in batch] for key in batch[0]}
     generator = torch.Generator().manual_seed(5)
-    loader = DataLoader(dataset, batch_size, shuffle=shuffle, collate_fn=collate, generator=generator)
+    loader = DataLoader(dataset, 2, shuffle=shuffle, collate_fn=pseudo_collate, generator=generator)
     return dict(loader=loader)
 
 
@@ -309,3 +303,15 @@ def test_loaders_of_every_kind(kind, tmp_path):
         expected, _ = train(loop, tmp_path, epochs=1, **LOADERS[kind]())
         model, _ = train(PAIRS[loop], tmp_path, epochs=1, **LOADERS[kind]())
         assert model.seen == expected.seen and model.seen
+
+
+@pytest.mark.parametrize('loop', PAIRS.values())
+def test_a_loader_without_a_batch(loop, tmp_path):
+    """Its run would end at once, or never."""
+    with pytest.raises(DataError, match='an epoch has no step: 10 samples do not fill one batch'):
+        train(loop, tmp_path, batch_sampler=dict(type=Full, drop_last=True))
+
+
+class Full(BatchSampler):
+    def __init__(self, sampler, batch_size, drop_last):
+        super().__init__(sampler, 11, drop_last)
