@@ -1,6 +1,7 @@
 """COCO's annotation files: what is wrong in one, and what mmdet drops of it in silence. No image is opened.
 
-What mmdet does is in ``load_data_list``, ``parse_data_info`` and ``filter_data`` of its ``CocoDataset``.
+Training reads them with ``load_data_list``, ``parse_data_info`` and ``filter_data`` of mmdet's ``CocoDataset`` and with
+its ``LoadAnnotations``; scoring with ``COCO`` and ``COCOeval`` of pycocotools, which drops nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import DataError, first_few
+from .coco_masks import LARGEST, NUMBERS, mask_fault
 from .findings import Finding, Kind, Report, show
 
 _STOPS = 'training stops'
@@ -28,10 +31,19 @@ CATEGORY_TWICE = Kind(
 MISSING_CLASS = Kind(
     'missing_class', 'error', 'classes of the config that are no category', 'classes are numbered wrongly'
 )
+CLASS_TWICE = Kind('class_twice', 'error', 'classes that the config names twice', 'classes are numbered wrongly')
 UNKNOWN_CATEGORY = Kind(
     'unknown_category', 'error', 'annotations of unknown categories', 'dropped, so learned as background'
 )
+ID_TYPE = Kind('id_type', 'error', 'annotations whose image has the same id as another type', 'dropped')
 NO_MASK = Kind('no_mask', 'error', 'objects without a mask that can be read', _STOPS)
+NO_SCORED_MASK = NO_MASK._replace(outcome='scoring stops')
+BAD_CROWD = Kind('bad_crowd', 'error', 'values of iscrowd other than 0 and 1', 'all but 0 are read as crowds')
+NO_CROWD = Kind('no_crowd', 'error', 'annotations without iscrowd', 'scoring stops')
+BAD_ID = Kind('bad_id', 'error', 'annotations with the id 0', 'scoring counts their detections as wrong')
+TEXT_ID = Kind('text_id', 'error', 'annotations whose id is not a number', 'scoring stops')
+MIXED_IDS = Kind('mixed_ids', 'error', 'ids of which some are text and some are numbers', 'scoring leaves them out')
+NOT_SCORED = Kind('not_scored', 'warning', 'objects larger than pycocotools scores', 'not scored')
 CLASS_ORDER = Kind(
     'class_order', 'warning', 'classes in another order than the categories', 'results get the names of other classes'
 )
@@ -45,12 +57,10 @@ OTHER_CLASS = Kind('other_class', 'note', 'objects of categories that are no cla
 NO_OBJECTS = Kind('no_objects', 'note', 'images without objects', 'dropped')
 TOO_SMALL = Kind('too_small', 'note', 'images smaller than min_size', 'dropped')
 
-#: The largest coordinate in pixels, either side of 0: up to here float32 tells neighbouring pixels apart.
-LARGEST = 2.0**24
 #: By how many pixels a box may reach beyond its image: the boxes of COCO do by rounding.
 ROUNDING = 1.0
-#: The types that a number in JSON has in Python; a bool is none.
-NUMBERS = frozenset((int, float))
+#: The largest area in pixels that pycocotools scores.
+LARGEST_SCORED = 1e10
 
 
 class Annotations(NamedTuple):
@@ -65,11 +75,13 @@ class Annotations(NamedTuple):
     objects: list[dict[str, Any]]
 
 
-def read_annotations(path: Path) -> dict[str, list]:
-    """Read an annotation file.
+def read_annotations(path: Path, needs_annotations: bool = True) -> dict[str, list]:
+    """Read an annotation file, with the encodings that pycocotools reads.
 
     Args:
         path (Path): The file.
+        needs_annotations (bool): Whether it must have ``annotations``, which a test that only predicts can do without.
+            Defaults to True.
 
     Returns:
         dict[str, list]: What it holds, with at least ``images``, ``annotations`` and ``categories``.
@@ -80,11 +92,13 @@ def read_annotations(path: Path) -> dict[str, list]:
     try:
         with _uncollected():
             # NaN and the infinities, which Python writes and JSON does not know, are no numbers to work with
-            content = json.loads(path.read_bytes(), parse_constant=lambda name: None)
+            content = json.loads(_read_text(path), parse_constant=lambda name: None)
     except OSError as error:
         raise DataError(f'{path} cannot be read: {error.strerror}') from error
     except (ValueError, RecursionError) as error:
         raise DataError(f'{path} is not JSON: {error}; fetch the file again') from error
+    if isinstance(content, dict) and not needs_annotations:
+        content.setdefault('annotations', [])
     missing = [
         key
         for key in ('images', 'annotations', 'categories')
@@ -93,6 +107,20 @@ def read_annotations(path: Path) -> dict[str, list]:
     if missing:
         raise DataError(f'{path} is not in the format of COCO: it lacks {", ".join(missing)}')
     return content
+
+
+def _read_text(path: Path) -> str:
+    data = path.read_bytes()
+    encoding = json.detect_encoding(data)
+    if encoding != 'utf-8':
+        named = 'has a byte order mark' if encoding == 'utf-8-sig' else f'is in {encoding[:6].upper()}'
+        raise DataError(f'{path} is not JSON: it {named}, which pycocotools cannot read; save it as UTF-8 without BOM')
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f'{path} is not JSON: it is not text in UTF-8 (byte {error.start}); save it as UTF-8 without BOM'
+        ) from error
 
 
 @contextmanager
@@ -137,6 +165,7 @@ def check_annotations(
     classes: Sequence[str] = (),
     filters: Mapping[str, Any] | None = None,
     with_masks: bool = False,
+    scored: Collection[str] = (),
 ) -> tuple[Annotations, Report]:
     """Check the entries of an annotation file, each dropped object for the first reason that there is.
 
@@ -145,11 +174,14 @@ def check_annotations(
         classes (Sequence[str]): The classes of the config. Defaults to ``()``: all categories.
         filters (Mapping, optional): The ``filter_cfg`` of the data set, if it is trained on. Defaults to None.
         with_masks (bool): Whether the config learns masks. Defaults to False.
+        scored (Collection[str]): What mmdet's ``CocoMetric`` scores with the file, such as ``'bbox'`` and ``'segm'``;
+            with ``'instances'`` among it, it scores what mmdet makes of the file. Defaults to ``()``: nothing.
 
     Returns:
         tuple[Annotations, Report]: What is sound, and what was found.
     """
     filters = filters or {}
+    reads_file = bool(scored) and 'instances' not in scored
     findings: list[Finding] = []
     images = _read_images(content, findings)
     categories = _read_categories(content, findings)
@@ -164,6 +196,7 @@ def check_annotations(
     ends = starts + extents
     inside = (np.minimum(ends, sizes) - np.maximum(starts, 0)).clip(min=0)
     has_class = _true_for(objects, lambda item: categories[item['category_id']] in wanted)
+    is_crowd = _true_for(objects, lambda item: item.get('iscrowd'))
 
     def tell(kind: Kind, are_meant: np.ndarray) -> None:
         for index in np.flatnonzero(are_meant):
@@ -181,12 +214,24 @@ def check_annotations(
         (OUTSIDE, inside.prod(axis=1) == 0),
         (OTHER_CLASS, ~has_class),
     ):
-        tell(kind, are_meant & are_left)
+        if reads_file and kind is not OTHER_CLASS:
+            kind = kind._replace(severity='warning', outcome='scored all the same')
+        tell(kind, are_left & are_meant)
         are_left &= ~are_meant
     tell(PARTLY_OUTSIDE, are_left & ((starts < -ROUNDING) | (ends > sizes + ROUNDING)).any(axis=1))
-    tell(CROWD, are_left & _true_for(objects, lambda item: item.get('iscrowd')))
-    if with_masks:
-        tell(NO_MASK, are_left & _true_for(objects, lambda item: not item.get('segmentation')))
+    tell(CROWD, are_left & is_crowd)
+    are_scored = has_class & reads_file
+    findings += _check_crowds(objects, frames, are_left | are_scored, are_scored)
+    findings += _check_scored_ids(objects, frames, are_scored, images, categories)
+    is_huge = _true_for(objects, lambda item: item['area'] > LARGEST_SCORED)
+    tell(NOT_SCORED, are_scored & ~is_crowd & is_huge)
+    scores_masks = (are_scored if reads_file else are_left) & ('segm' in scored)
+    if with_masks or scores_masks.any():
+        for index in np.flatnonzero((are_left & with_masks) | scores_masks):
+            item, image = objects[index], frames[index]
+            fault = mask_fault(item.get('segmentation'), image, bool(scores_masks[index]))
+            if fault:
+                findings.append(describe(NO_SCORED_MASK if scores_masks[index] else NO_MASK, item, image, fault))
 
     with_objects = {objects[index]['image_id'] for index in np.flatnonzero(has_class)}
     dropped = set()
@@ -196,11 +241,52 @@ def check_annotations(
             dropped.add(image_id)
             size = f'{image["width"]}x{image["height"]}'
             findings.append(Finding(NO_OBJECTS if is_empty else TOO_SMALL, image['file_name'], detail=size))
-    kept = [item for item, is_left in zip(objects, are_left) if is_left and item['image_id'] not in dropped]
+    are_left &= _true_for(objects, lambda item: item['image_id'] not in dropped)
     report = Report(
-        len(content['images']), len(content['annotations']), len(images) - len(dropped), len(kept), findings
+        len(content['images']),
+        len(content['annotations']),
+        len(images) - len(dropped),
+        int(are_left.sum()),
+        findings,
+        learned=int((are_left & ~is_crowd).sum()),
+        scored=int((has_class & ~is_crowd & ~is_huge & _true_for(objects, lambda item: item['area'] >= 0)).sum()),
     )
-    return Annotations(images, kept), report
+    return Annotations(images, [objects[index] for index in np.flatnonzero(are_left)]), report
+
+
+def _check_crowds(
+    objects: Sequence[dict[str, Any]], frames: Sequence[dict[str, Any]], are_read: np.ndarray, are_scored: np.ndarray
+) -> Iterator[Finding]:
+    """Mmdet asks whether ``iscrowd`` is true, as any text is; pycocotools asks that first and then for its integer."""
+    for index in np.flatnonzero(are_read & ~_true_for(objects, lambda item: item.get('iscrowd', -1) in (0, 1))):
+        item, image = objects[index], frames[index]
+        if item.get('iscrowd') is not None:
+            yield describe(BAD_CROWD, item, image, f'iscrowd is {show(item["iscrowd"])}; write 0 or 1')
+        elif are_scored[index]:
+            yield describe(NO_CROWD, item, image, "'iscrowd' is missing or null; write 0 or 1")
+
+
+def _check_scored_ids(
+    objects: Sequence[dict[str, Any]],
+    frames: Sequence[dict[str, Any]],
+    are_scored: np.ndarray,
+    images: Collection[Any],
+    categories: Collection[Any],
+) -> Iterator[Finding]:
+    """Pycocotools notes for each detection the id of the object that it matches, as a number; 0 stands for none."""
+    if not are_scored.any():
+        return
+    for name, ids in (('images', images), ('categories', categories)):
+        texts = [value for value in ids if isinstance(value, str)]
+        if 0 < len(texts) < len(ids):
+            yield Finding(MIXED_IDS, detail=f'{len(texts)} of {len(ids)} {name} have text as id, such as {texts[0]!r}')
+    for index in np.flatnonzero(are_scored):
+        item, image = objects[index], frames[index]
+        try:
+            if not float(item['id']) and not item.get('iscrowd'):
+                yield describe(BAD_ID, item, image, f'{show(item["id"])} stands for "not matched"; number from 1')
+        except (ValueError, OverflowError):
+            yield describe(TEXT_ID, item, image, f'the id is {show(item["id"])}; number the annotations from 1')
 
 
 def describe(
@@ -257,6 +343,10 @@ def _compare_classes(classes: list[str], categories: list[str]) -> Iterator[Find
             f'{first_few(list(map(show, categories)), 10)}. Name the classes as the file does',
         )
         return
+    twice = [name for name, number in Counter(classes).items() if number > 1]
+    if twice:
+        yield Finding(CLASS_TWICE, detail=f'{first_few(twice)} in metainfo.classes; name each class once')
+        return
     chosen = [name for name in categories if name in classes]
     for number, (config, file) in enumerate(zip(classes, chosen)):
         if config != file:
@@ -273,11 +363,16 @@ def _read_objects(
     """Give the annotations whose image and category are there."""
     objects = []
     seen = set()
+    image_twins: dict[str, Any] = {}
+    category_twins = {_as_text(key): key for key in categories}
     for item in _sound(content, 'annotations', findings):
         image = images.get(item['image_id'])
         if image is None:
             name = f'image {show(item["image_id"])}'
-            findings.append(Finding(UNKNOWN_IMAGE, name, item['id']))
+            image_twins = image_twins or {_as_text(key): key for key in images}
+            twin = image_twins.get(_as_text(item['image_id']))
+            detail = '' if twin is None else _differ('image', item['image_id'], twin)
+            findings.append(Finding(UNKNOWN_IMAGE if twin is None else ID_TYPE, name, item['id'], detail=detail))
             continue
         if item['id'] in seen:
             findings.append(describe(ANNOTATION_TWICE, item, image, ''))
@@ -285,8 +380,23 @@ def _read_objects(
         if item['category_id'] in categories:
             objects.append(item)
         else:
-            findings.append(describe(UNKNOWN_CATEGORY, item, image, f'category {show(item["category_id"])}'))
+            twin = category_twins.get(_as_text(item['category_id']))
+            name = f'category {show(item["category_id"])}'
+            detail = name if twin is None else _differ('category', item['category_id'], twin)
+            findings.append(describe(UNKNOWN_CATEGORY, item, image, detail))
     return objects
+
+
+def _as_text(value: Any) -> str:
+    """Give ids that look the same in print the same text: 7, '7' and '007'."""
+    try:
+        return str(int(value))
+    except (ValueError, OverflowError):
+        return str(value)
+
+
+def _differ(name: str, value: Any, twin: Any) -> str:
+    return f'{name}_id is {value!r} and the {name} has the id {twin!r}; write both as numbers'
 
 
 def _true_for(objects: Sequence[dict[str, Any]], condition: Callable[[dict[str, Any]], Any]) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import DataError, DependencyError
 from .dota_labels import NO_AREA_FAULT, DotaObject, read_labels
 from .findings import Finding, Kind, Report
-from .image_files import MISSING_IMAGE, UNREADABLE_IMAGE, image_sizes
+from .image_files import DEFAULT, MISSING_IMAGE, UNREADABLE_IMAGE, Decoder, image_sizes
 from .tile_folders import list_label_files, list_tiles, malformed_lines
 
 try:
@@ -42,6 +42,7 @@ def check_tiles(
     diff_thr: int = 100,
     drops_empty: bool = False,
     decode: bool = False,
+    decoder: Decoder | None = DEFAULT,
 ) -> Report:
     """Check tiles and their label files.
 
@@ -53,6 +54,8 @@ def check_tiles(
         diff_thr (int): mmrotate ignores objects that are more difficult. Defaults to 100.
         drops_empty (bool): Whether mmrotate drops tiles without objects. Defaults to False.
         decode (bool): Decode each tile as a whole. Defaults to False: read its header alone.
+        decoder (Decoder, optional): How training decodes them, or None if no tile can be opened here. Defaults to
+            ``LoadImageFromFile`` without settings.
 
     Returns:
         Report: What was found.
@@ -64,7 +67,7 @@ def check_tiles(
     files = [] if labels is None else list_label_files(labels)
     findings: list[Finding] = []
     sizes: dict[str, tuple[int, int] | None] = dict.fromkeys(tiles)
-    found = image_sizes([images / name for name in tiles], 'opening tiles', decode)
+    found = image_sizes([images / name for name in tiles], 'opening tiles', decode, decoder) if decoder else ()
     for size, name in zip(found, tiles):
         if isinstance(size, DataError):
             findings.append(Finding(UNREADABLE_IMAGE, name, detail=str(size)))
@@ -77,12 +80,13 @@ def check_tiles(
         labelled.add(tile)
         if tile not in sizes:
             findings.append(Finding(MISSING_IMAGE, tile))
-        number = _check_labels(file, tile, sizes.get(tile), classes, diff_thr, findings)
+        number, ignored = _check_labels(file, tile, sizes.get(tile), classes, diff_thr, findings)
         report.objects += number
+        report.learned += number - ignored
         if drops_empty and not number:
             findings.append(Finding(NO_OBJECTS, tile))
             report.kept_images -= 1
-    report.kept_objects = report.objects
+    report.kept_objects, report.scored = report.objects, report.learned
     if labels is not None:
         findings += [Finding(NO_LABELS, tile) for tile in tiles if tile not in labelled]
     return report
@@ -95,8 +99,8 @@ def _check_labels(
     classes: Sequence[str],
     diff_thr: int,
     findings: list[Finding],
-) -> int:
-    """Check a label file, and give the number of its lines."""
+) -> tuple[int, int]:
+    """Check a label file, and give the number of its lines, and of its objects to ignore."""
     objects, faults = read_labels(file, tuple(classes))
     malformed = {fault.line: fault.message for fault in faults if fault.message != NO_AREA_FAULT}
     malformed |= malformed_lines(file, classes)
@@ -117,7 +121,8 @@ def _check_labels(
             x, y = centres[index]
             text = f'{objects[index].name} with its centre at {x:.1f}, {y:.1f} in a tile of {size[0]}x{size[1]}'
             findings.append(_describe(OUTSIDE, file, tile, objects[index], text))
-    return len(objects) + len(without_area) + sum(line is not None for line in malformed)
+    number = len(objects) + len(without_area) + sum(line is not None for line in malformed)
+    return number, sum(item.difficulty > diff_thr for item in objects)
 
 
 def _describe(kind: Kind, file: Path, tile: str, item: DotaObject, detail: str) -> Finding:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import DataError, DependencyError
 from .findings import Kind
@@ -27,57 +28,145 @@ THREADS = 16
 BATCH = 32
 #: The EXIF orientations of images that lie on their side.
 ON_SIDE = (5, 6, 7, 8)
+#: What OpenCV decodes for sure, by Pillow's names: of other files, only decoding says whether it can.
+SURE = ('JPEG', 'MPO', 'PNG', 'BMP', 'WEBP')
+#: What of it OpenCV turns as the EXIF orientation says.
+TURNED = ('JPEG', 'MPO', 'PNG')
+
+
+class Decoder(NamedTuple):
+    """How training decodes images: the settings of ``LoadImageFromFile``.
+
+    Attributes:
+        backend: ``imdecode_backend``.
+        flag: ``color_type``.
+    """
+
+    backend: str = 'cv2'
+    flag: str = 'color'
+
+    @property
+    def upright(self) -> bool:
+        """Whether images are turned as their EXIF orientation says."""
+        return self.backend in ('cv2', 'pillow') and not self.flag.endswith(('unchanged', 'ignore_orientation'))
+
+    def decode(self, path: Path) -> tuple[int, int]:
+        """Decode an image as training does, and give its width and height.
+
+        Args:
+            path (Path): The file.
+
+        Returns:
+            tuple[int, int]: Width and height in pixels.
+
+        Raises:
+            DataError: It cannot be decoded; the message says why, and leaves it to the caller to name the file.
+        """
+        # here, as only reading headers does without it
+        import mmcv
+
+        try:
+            image = mmcv.imfrombytes(path.read_bytes(), flag=self.flag, backend=self.backend)
+        except MemoryError:
+            raise
+        except Exception as error:  # a malformed file can make a decoder raise anything
+            raise DataError(_reason(error)) from error
+        if image is None:
+            raise DataError(f'{self.backend} cannot decode it')
+        return image.shape[1], image.shape[0]
+
+
+#: What ``LoadImageFromFile`` does without settings.
+DEFAULT = Decoder()
 
 
 def image_sizes(
-    paths: Sequence[Path], title: str, decode: bool = False, upright: bool = True
+    paths: Sequence[Path], title: str, decode: bool = False, decoder: Decoder = DEFAULT
 ) -> Iterator[tuple[int, int] | DataError]:
     """Read the sizes of images, with a progress bar.
 
     Args:
         paths (Sequence[Path]): The files.
         title (str): Of the progress bar.
-        decode (bool): Decode each as a whole, to see whether that works. Defaults to False: read its header alone.
-        upright (bool): Whether images are turned as their EXIF orientation says, as mmcv does. Defaults to True.
+        decode (bool): Decode each as a whole, to see whether that works. Defaults to False: read its header alone,
+            where that says that the image can be decoded.
+        decoder (Decoder): How training decodes them. Defaults to ``LoadImageFromFile`` without settings.
 
     Yields:
         tuple[int, int] | DataError: Width and height in pixels, or what is wrong with the file, in their order.
     """
-    work = partial(_read_sizes, decode=decode, upright=upright)
+    work = partial(_read_sizes, decode=decode, decoder=decoder)
     batches = (paths[start : start + BATCH] for start in range(0, len(paths), BATCH))
     with ThreadPoolExecutor(THREADS) as pool:
         sizes = chain.from_iterable(pool.map(work, batches))
         yield from tqdm(sizes, title, len(paths), unit=' images', leave=False)
 
 
-def read_size(path: Path, decode: bool, upright: bool) -> tuple[int, int]:
+def read_size(path: Path, decode: bool, upright: bool = True, decoder: Decoder | None = None) -> tuple[int, int]:
     """Read the size of an image.
 
     Args:
         path (Path): The file.
-        decode (bool): Decode it as a whole, with Pillow, which never takes a part of a file for the whole.
-        upright (bool): Whether it is turned as its EXIF orientation says.
+        decode (bool): Decode it as a whole.
+        upright (bool): Whether it is turned as its EXIF orientation says, if no decoder is given. Defaults to True.
+        decoder (Decoder, optional): How training decodes it. Defaults to None: with OpenCV.
 
     Returns:
         tuple[int, int]: Width and height in pixels.
 
     Raises:
-        DataError: It cannot be read; the message says why, and leaves it to the caller to name the file.
+        DataError: Training cannot decode it; the message says why, and leaves it to the caller to name the file.
     """
+    decoder = decoder or Decoder(flag='color' if upright else 'color_ignore_orientation')
+    try:
+        size, is_sure = _read_header(path, decoder)
+    except DataError as fault:
+        # OpenCV has formats that Pillow lacks
+        try:
+            return decoder.decode(path)
+        except DataError:
+            raise fault from None
+    if is_sure and not decode:
+        return size
+    try:
+        return decoder.decode(path)
+    except DataError as error:
+        raise DataError(_fault_of_content(path) or f'{error}; save it as JPEG or PNG') from error
+
+
+def _read_header(path: Path, decoder: Decoder) -> tuple[tuple[int, int], bool]:
+    """Give width and height, and whether the header says that the decoder can decode the image."""
     # the images of DOTA are larger than what Pillow takes for an attack
     Image.MAX_IMAGE_PIXELS = None
     try:
         with Image.open(path) as image:
-            if decode:
-                image.load()
             width, height = image.size
-            exif = image.info.get('exif')
+            exif = image.info.get('exif') if decoder.upright and image.format in TURNED else None
+            is_sure = decoder.backend == 'cv2' and image.format in SURE
     except MemoryError:
         raise
     except Exception as error:  # a malformed file can make Pillow raise anything
-        reason = 'of no known format' if isinstance(error, UnidentifiedImageError) else getattr(error, 'strerror', None)
-        raise DataError(reason or str(error) or type(error).__name__) from error
-    return (height, width) if upright and exif and _orientation(exif) in ON_SIDE else (width, height)
+        raise DataError(_reason(error)) from error
+    return (height, width) if exif and _orientation(exif) in ON_SIDE else (width, height), is_sure
+
+
+def _fault_of_content(path: Path) -> str:
+    """Say what Pillow finds wrong in a file; empty if it decodes it."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except MemoryError:
+        raise
+    except Exception as error:  # a malformed file can make Pillow raise anything
+        return _reason(error)
+    return ''
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return 'of no known format'
+    text = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+    return text.strip().splitlines()[-1]
 
 
 def _orientation(data: bytes) -> int | None:
@@ -90,11 +179,11 @@ def _orientation(data: bytes) -> int | None:
         return None
 
 
-def _read_sizes(paths: Sequence[Path], decode: bool, upright: bool) -> list[tuple[int, int] | DataError]:
+def _read_sizes(paths: Sequence[Path], decode: bool, decoder: Decoder) -> list[tuple[int, int] | DataError]:
     sizes: list[tuple[int, int] | DataError] = []
     for path in paths:
         try:
-            sizes.append(read_size(path, decode, upright))
+            sizes.append(read_size(path, decode, decoder=decoder))
         except DataError as error:
             sizes.append(error)
     return sizes

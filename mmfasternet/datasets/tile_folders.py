@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import DataError
+from ..installation import tool
 
 #: What to do where they are not right.
-HINT = 'cut the images of DOTA into tiles: `python tools/split_dota.py --help`'
+HINT = f'cut the images of DOTA into tiles: `{tool("split_dota")} --help`'
 
 
 def list_tiles(folder: Path, suffix: str = 'png') -> list[str]:
@@ -44,10 +47,39 @@ def list_label_files(folder: Path) -> list[Path]:
     Raises:
         DataError: There is none.
     """
-    files = sorted(folder.glob('[!.]*.txt'))
+    # as mmrotate does, to which brackets in the name of a folder are a pattern
+    files = sorted(map(Path, glob.glob(f'{folder}/*.txt')))  # noqa: PTH207
     if not files:
-        raise DataError(f'{folder} has no label files; {HINT}')
+        brackets = '; mmrotate takes the [ in its name as a pattern, rename it' if '[' in str(folder) else ''
+        raise DataError(f'{folder} has no label files{brackets or f"; {HINT}"}')
     return files
+
+
+class TileLabels(NamedTuple):
+    """What is in the label file of a tile.
+
+    Attributes:
+        difficulties: The difficulty of each object.
+        faults: The numbers of the lines that mmrotate stops at, from 1, or None for the whole file, and what is wrong.
+    """
+
+    difficulties: list[int]
+    faults: list[tuple[int | None, str]]
+
+
+def read_tile_labels(label_file: Path, classes: Sequence[str]) -> TileLabels:
+    """Read a label file as mmrotate does: unlike raw labels, those of a tile have no headers.
+
+    Args:
+        label_file (Path): The label file.
+        classes (Sequence[str]): The classes of the config.
+
+    Returns:
+        TileLabels: What is in it.
+    """
+    labels = TileLabels([], [])
+    labels.faults.extend(_read_lines(label_file, classes, labels.difficulties))
+    return labels
 
 
 def malformed_lines(label_file: Path, classes: Sequence[str]) -> Iterator[tuple[int | None, str]]:
@@ -60,6 +92,10 @@ def malformed_lines(label_file: Path, classes: Sequence[str]) -> Iterator[tuple[
     Yields:
         tuple[int | None, str]: The number of the line, from 1, or None for the whole file, and what is wrong.
     """
+    yield from read_tile_labels(label_file, classes).faults
+
+
+def _read_lines(label_file: Path, classes: Sequence[str], difficulties: list[int]) -> Iterator[tuple[int | None, str]]:
     try:
         with label_file.open(encoding='utf-8') as lines:
             for number, line in enumerate(lines, start=1):
@@ -72,7 +108,24 @@ def malformed_lines(label_file: Path, classes: Sequence[str]) -> Iterator[tuple[
                         f'{fields[8]!r} is not among the {len(classes)} classes of the config. Take the config for '
                         'this version of DOTA, or name the classes in metainfo',
                     )
+                elif fault := _number_fault(fields):
+                    yield number, fault
+                else:
+                    difficulties.append(int(fields[9]))
     except UnicodeDecodeError as error:
         yield None, f'is not text in UTF-8 (byte {error.start}); {HINT}'
     except OSError as error:
         yield None, f'cannot be read: {error.strerror}'
+
+
+def _number_fault(fields: Sequence[str]) -> str:
+    for kind, values, fault in (
+        (float, fields[:8], '{!r} is not a number'),
+        (int, fields[9:], 'difficulty {!r}; expected a whole number'),
+    ):
+        for value in values:
+            try:
+                kind(value)
+            except ValueError:
+                return fault.format(value)
+    return ''

@@ -38,15 +38,18 @@ def scored_by(cfg: Config, split: str) -> frozenset[str]:
         split (str): ``'val'`` or ``'test'``.
 
     Returns:
-        frozenset[str]: Some of ``'bbox'``, ``'segm'``, ``'proposal'`` and ``'proposal_fast'``; empty without ground
-        truth to compare with.
+        frozenset[str]: Some of ``'bbox'``, ``'segm'``, ``'proposal'`` and ``'proposal_fast'``, and ``'instances'`` if
+        no evaluator reads the file itself, but all score what mmdet makes of it; empty without ground truth to compare
+        with.
     """
     scored: set[str] = set()
+    reads_file = False
     for metric in metrics_of(cfg, split):
         if 'CocoMetric' in type_names(metric, METRICS) and not metric.get('format_only'):
             names = metric.get('metric', 'bbox')
             scored.update([names] if isinstance(names, str) else names)
-    return frozenset(scored)
+            reads_file |= metric.get('ann_file') is not None
+    return frozenset(scored | ({'instances'} if scored and not reads_file else set()))
 
 
 def check_evaluators(cfg: Config, split: str, annotations: list[Path]) -> None:
@@ -73,7 +76,8 @@ def check_evaluators(cfg: Config, split: str, annotations: list[Path]) -> None:
                     f'{setting}: {name} {value} of {_name(metric)} does not exist (looked in {Path.cwd()}){hint}'
                 )
         path = metric.get('ann_file')
-        if annotations and isinstance(path, str) and _is_local(metric) and 'CocoMetric' in type_names(metric, METRICS):
+        is_file = isinstance(path, str) and '://' not in path and _is_local(metric)
+        if annotations and is_file and 'CocoMetric' in type_names(metric, METRICS):
             _compare_images(Path(path), annotations, setting)
 
 

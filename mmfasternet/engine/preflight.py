@@ -3,53 +3,43 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS
+from mmengine.registry import DATA_SAMPLERS, METRICS, MODELS, WEIGHT_INITIALIZERS
 
 from ..checkpoints import fetch
-from ..datasets.class_folders import IMAGENET_WNIDS, check_label_file, list_class_folders
+from ..config_types import dicts_in, type_names
+from ..datasets.class_folders import IMAGE_ENDINGS, IMAGENET_WNIDS, check_label_file, list_class_folders
 from ..datasets.coco_annotations import Annotations, check_annotations, missing_files, read_annotations
-from ..datasets.findings import Report, by_kind
-from ..datasets.tile_folders import HINT, list_label_files, list_tiles, malformed_lines
+from ..datasets.data_files import (
+    DataFiles,
+    classes_of,
+    count_samples,
+    dataset_class,
+    drops_as_coco,
+    find_data,
+    is_remote,
+    label_file_of,
+    leaf_datasets,
+    steps_of,
+)
+from ..datasets.findings import Report, by_kind, check_use
+from ..datasets.tile_folders import HINT, list_label_files, list_tiles, read_tile_labels
 from ..errors import CheckpointError, ConfigError, DataError, first_few
 from ..evaluation.dota_merged import label_folder
+from ..installation import tool
 from ..models import FasterNet
-from ..training.processes import is_first_process
-
-_HINT_IMAGENET = (
-    '; expected a folder for each class in it, named by its WordNet id such as n01440764; '
-    '`python tools/make_miniature.py imagenet` draws a small one for the mini configs'
-)
-_HINTS = {
-    'CocoDataset': '. data/coco has COCO 2017 in its own layout: annotations/, train2017/, val2017/; '
-    '`python tools/make_miniature.py coco data/coco` draws a small one',
-    'DOTADataset': f'; {HINT}',
-    'ImageNet': _HINT_IMAGENET,
-    'ImageNetR': _HINT_IMAGENET,
-    'ImageNetC': '; extract all archives of ImageNet-C there, so that it has corruption/severity/wnid/*.JPEG',
-}
-#: What the settings of a data set must be that are looked at here, if they are there.
-_SETTINGS = {
-    'type': (str, type),
-    'data_root': str,
-    'ann_file': str,
-    'data_prefix': (str, dict),
-    'data_prefix.img': str,
-    'data_prefix.img_path': str,
-    'img_suffix': str,
-    'split': str,
-    'metainfo': dict,
-    'metainfo.classes': (str, list, tuple),
-    'filter_cfg': dict,
-    'filter_cfg.min_size': (int, float),
-    'pipeline': (list, tuple),
-}
+from ..training.processes import is_first_process, number_of_processes
+from .evaluators import check_evaluators, metrics_of, scored_by
+from .heads import check_class_counts
+from .loaders import check_loader
+from .schedules import check_schedules
 
 
 def check(cfg: Config, mode: str) -> None:
@@ -71,28 +61,69 @@ def check(cfg: Config, mode: str) -> None:
     sources = []
     if not isinstance(cfg.get('model'), dict):
         raise ConfigError(f'model is {cfg.get("model")!r}; expected a dict with the type of the model')
-    for module in _dicts(cfg.model):
-        if module.get('type') in ('FasterNet', FasterNet):
+    for module in dicts_in(cfg.model):
+        if 'FasterNet' in type_names(module, MODELS):
             FasterNet.resolve_arch(module.get('arch', 't0'))
-        if mode == 'train' and module.get('type') == 'Pretrained':
+        if mode == 'train' and 'PretrainedInit' in type_names(module, WEIGHT_INITIALIZERS):
             sources.append((module.get('checkpoint'), 'init_cfg'))
     if cfg.get('load_from'):
         sources.append((cfg.load_from, 'checkpoint' if mode == 'test' else 'load_from'))
     for source, setting in sources:
         check_checkpoint(source, setting)
-    for name in ('train', 'val') if mode == 'train' else ('test',):
-        loader = cfg.get(f'{name}_dataloader')
-        if loader:
-            if not isinstance(loader, dict):
-                raise ConfigError(f'{name}_dataloader is {loader!r}; expected a dict with a dataset')
-            for dataset in leaf_datasets(loader.get('dataset')):
-                check_dataset(dataset, setting=f'{name}_dataloader')
-                _check_number_of_classes(cfg, dataset, setting=f'{name}_dataloader')
-    if mode == 'test':
+    for split in ('train', 'val') if mode == 'train' else ('test',):
+        if cfg.get(f'{split}_dataloader'):
+            _check_split(cfg, split)
+    if mode == 'train':
+        check_schedules(cfg)
+    else:
         _check_whole_images(cfg)
     # last, as it can take long
     for source, setting in sources:
         fetch_checkpoint(source, setting)
+
+
+def _check_split(cfg: Config, split: str) -> None:
+    """Check a data loader, its data, and what is compared with the data: heads and evaluators."""
+    setting = f'{split}_dataloader'
+    loader = cfg[setting]
+    if not isinstance(loader, dict):
+        raise ConfigError(f'{setting} is {loader!r}; expected a dict with a dataset')
+    check_loader(loader, setting)
+    annotations = []
+    scored = frozenset() if split == 'train' else scored_by(cfg, split)
+    head = cfg.model.get('head')
+    known = head.get('num_classes') if isinstance(head, dict) else None
+    samples = check_dataset(loader.get('dataset'), setting, scored, known if isinstance(known, int) else None)
+    if split == 'train' and samples is not None:
+        _check_steps(loader, samples, number_of_processes(cfg.get('launcher', 'none')))
+    for dataset in leaf_datasets(loader.get('dataset')):
+        check_class_counts(cfg.model, _class_meta(dataset, setting), setting)
+        files = find_data(dataset, setting)
+        if files and files.format == 'coco':
+            annotations.append(files.annotations)
+    if split != 'train':
+        check_evaluators(cfg, split, annotations)
+
+
+def _check_steps(loader: dict[str, Any], samples: int, processes: int) -> None:
+    """An epoch without a step would end at once, with checkpoints of the model as it was."""
+    drops_last = loader.get('drop_last') or (loader.get('batch_sampler') or {}).get('drop_last')
+    is_endless = any(
+        'Infinite' in name or 'MultiSource' in name for name in type_names(loader.get('sampler'), DATA_SAMPLERS)
+    )
+    of_each, batch_size = -(-samples // processes), loader.get('batch_size', 1)
+    if drops_last and not is_endless and of_each < batch_size:
+        raise DataError(
+            f'train_dataloader: an epoch has no step: each process has {of_each} samples, which do not fill a batch of '
+            f'{batch_size}, and drop_last leaves it out. Set train_dataloader.drop_last=False or '
+            f'train_dataloader.batch_size={of_each}, or add data'
+        )
+
+
+def _class_meta(dataset: dict[str, Any], setting: str) -> dict[str, Any]:
+    """What a data set says of its classes: its own defaults, and what the config puts in their place."""
+    meta = {**getattr(dataset_class(dataset, setting), 'METAINFO', {}), **(dataset.get('metainfo') or {})}
+    return {**meta, 'classes': classes_of(dataset, setting)}
 
 
 def check_checkpoint(source: str | None, setting: str) -> None:
@@ -107,7 +138,7 @@ def check_checkpoint(source: str | None, setting: str) -> None:
     """
     if not source or not isinstance(source, str):
         raise CheckpointError(f'{setting}: no checkpoint is named; give a path or a URL')
-    if not _is_remote(source) and not Path(source).is_file():
+    if not is_remote(source) and not Path(source).is_file():
         folder = Path(source).parent
         there = sorted(path.name for path in folder.glob('*.pth')) if folder.is_dir() else []
         found = f'{folder} has {first_few(there)}' if there else f'there is no .pth file in {folder.absolute()}'
@@ -133,123 +164,60 @@ def fetch_checkpoint(source: str, setting: str) -> None:
         raise CheckpointError(f'{setting}: {error}{without}') from error
 
 
-class DataFiles(NamedTuple):
-    """Where the files of a data set are.
-
-    Attributes:
-        format: ``'coco'``, ``'dota'``, ``'classes'`` (a folder each), or ``''``: one that its own class alone can read.
-        annotations: The annotation file, or the folder of label files.
-        images: The folder of images.
-    """
-
-    format: str
-    annotations: Path
-    images: Path
-
-
-def check_dataset(dataset: dict[str, Any], setting: str) -> None:
-    """Check that a data set's files are there and, as far as it is quickly done, that they fit the config.
+def check_dataset(
+    dataset: dict[str, Any], setting: str, scored: Collection[str] = (), known: int | None = None
+) -> int | None:
+    """Check that the files of a data set are there and, as far as it is quickly done, that they fit the config.
 
     Args:
-        dataset (dict): Config of the data set.
+        dataset (dict): Config of the data set, or of a wrapper of several.
         setting (str): Where it stands in the config, for the message.
+        scored (Collection[str]): What is scored with its annotations, as :func:`scored_by` gives it. Defaults to
+            ``()``: nothing.
+        known (int, optional): How many classes the model knows, for labels without names. Defaults to None: any.
+
+    Returns:
+        int | None: How many samples it has; None if only its own class can say.
 
     Raises:
         DataError: If not.
     """
+    reports = [_check_leaf(leaf, setting, scored, known) for leaf in leaf_datasets(dataset)]
+    if None not in reports:
+        finding = check_use(reports, setting.startswith('train'), bool(scored))
+        if finding:
+            raise DataError(f'{setting}: {finding.kind.title}, {finding.kind.outcome}: {finding}')
+    return count_samples(dataset, (report and report.kept_images for report in reports))
+
+
+def _check_leaf(dataset: dict[str, Any], setting: str, scored: Collection[str], known: int | None) -> Report | None:
     files = find_data(dataset, setting)
-    if files is None:
-        return
-    if files.format == 'coco':
-        annotations, report = check_coco(dataset, files, setting)
-        _tell(report, f'{setting}: {files.annotations}')
-        _check_images(annotations, files, setting)
-    elif files.format == 'dota':
-        _check_tiles(dataset, files, setting)
-    elif files.format == 'classes':
-        _check_class_folders(dataset, files, setting)
-
-
-def find_data(dataset: dict[str, Any], setting: str) -> DataFiles | None:
-    """Find the files of a data set.
-
-    Args:
-        dataset (dict): Config of the data set.
-        setting (str): Where it stands in the config, for the message.
-
-    Returns:
-        DataFiles | None: Where they are, or None if that is a store that only the data set's own backend can reach.
-
-    Raises:
-        ConfigError: A setting is not of the kind that is needed.
-        DataError: They are not there.
-    """
-    _check_settings(dataset, setting)
-    dataset_type = dataset_class(dataset, setting)
-    bases = {base.__name__ for base in dataset_type.__mro__}
-    hint = next((text for name, text in _HINTS.items() if name in bases), '')
-    data_root = dataset.get('data_root') or ''
-    if _is_remote(data_root):
+    if files is None or not files.format:
         return None
-    root = Path(data_root)
-    if not root.is_dir():
-        raise DataError(f'{setting}: no folder {root} (looked in {Path.cwd()}); put the data there or link to it{hint}')
-    annotations = root / (dataset.get('ann_file') or '')
-    if not annotations.exists():
-        raise DataError(f'{setting}: no annotations {annotations} (looked in {Path.cwd()}){hint}')
-    prefix = dataset.get('data_prefix') or {}
-    if bases & {'CocoDataset', 'DOTADataset'} and isinstance(prefix, str):
-        raise ConfigError(f'{setting}.dataset.data_prefix is {prefix!r}; expected a dict')
-    if 'CocoDataset' in bases and _reads_as_coco(dataset_type):
-        images = root / (prefix.get('img') or '')
-        if not images.is_dir():
-            raise DataError(f'{setting}: the folder of images {images} is not there; {annotations} names images in it')
-        return DataFiles('coco', annotations, images)
-    if 'DOTADataset' in bases:
-        return DataFiles('dota', annotations, root / (prefix.get('img_path') or ''))
-    if 'CustomDataset' in bases and dataset.get('with_label', True):
-        prefix = prefix or dataset.get('split', '')
-        return DataFiles(
-            'classes', annotations, root / (prefix if isinstance(prefix, str) else prefix.get('img_path') or '')
-        )
-    return DataFiles('', annotations, root)
+    if files.format == 'coco':
+        annotations, report = check_coco(dataset, files, setting, scored)
+        _tell(report, f'{setting}: {files.annotations}')
+        if files.images:
+            _check_images(annotations, files, setting)
+        # such as Cityscapes, which drops images that have nothing but crowds, too
+        return report if drops_as_coco(dataset, setting) else None
+    check = _check_tiles if files.format == 'dota' else partial(_check_class_folders, known=known)
+    report = check(dataset, files, setting)
+    report.take(dataset.get('indices'))
+    _tell(report, f'{setting}: {files.images}')
+    return report
 
 
-def _is_remote(place: str) -> bool:
-    return '://' in place
-
-
-def _check_settings(dataset: dict[str, Any], setting: str) -> None:
-    for name, types in _SETTINGS.items():
-        outer, _, inner = name.partition('.')
-        value = dataset.get(outer)
-        if inner:
-            value = value.get(inner) if isinstance(value, dict) else None
-        if value is not None and not isinstance(value, types):
-            expected = ' or '.join(kind.__name__ for kind in (types if isinstance(types, tuple) else (types,)))
-            raise ConfigError(f'{setting}.dataset.{name} is {value!r}; expected a {expected}')
-    for name, values, kind in (
-        ('pipeline', dataset.get('pipeline'), dict),
-        ('metainfo.classes', (dataset.get('metainfo') or {}).get('classes'), str),
-    ):
-        odd = [value for value in values or () if not isinstance(value, kind)]
-        if odd:
-            raise ConfigError(f'{setting}.dataset.{name} has {odd[0]!r} in it; expected a {kind.__name__} each')
-
-
-def _reads_as_coco(dataset_type: type) -> bool:
-    """Tell CocoDataset from its relatives with formats of their own, such as LVIS and panoptic COCO."""
-    methods = ('load_data_list', 'parse_data_info')
-    return all(getattr(dataset_type, name).__qualname__ == f'CocoDataset.{name}' for name in methods)
-
-
-def check_coco(dataset: dict[str, Any], files: DataFiles, setting: str) -> tuple[Annotations, Report]:
+def check_coco(
+    dataset: dict[str, Any], files: DataFiles, setting: str, scored: Collection[str] = ()
+) -> tuple[Annotations, Report]:
     """Check the annotations of a data set in the format of COCO.
 
     Args:
         dataset (dict): Config of the data set.
         files (DataFiles): Where its files are.
         setting (str): Where it stands in the config, for the message.
+        scored (Collection[str]): What is scored with its annotations. Defaults to ``()``: nothing.
 
     Returns:
         tuple[Annotations, Report]: What of them is sound, and what was found.
@@ -258,84 +226,12 @@ def check_coco(dataset: dict[str, Any], files: DataFiles, setting: str) -> tuple
         DataError: The file is not in the format of COCO.
     """
     with _named(setting):
-        content = read_annotations(files.annotations)
+        content = read_annotations(files.annotations, bool(scored) or not dataset.get('test_mode'))
     filters = {} if dataset.get('test_mode') else dataset.get('filter_cfg')
-    with_masks = any(step.get('with_mask') for step in dataset.get('pipeline') or ())
-    return check_annotations(content, classes_of(dataset, setting), filters, with_masks)
-
-
-def dataset_class(dataset: dict[str, Any], setting: str) -> type:
-    """Find the class of a data set.
-
-    Args:
-        dataset (dict): Config of the data set.
-        setting (str): Where it stands in the config, for the message.
-
-    Returns:
-        type: The class.
-
-    Raises:
-        ConfigError: No library has a class of this name.
-    """
-    kind = dataset.get('type')
-    if isinstance(kind, type):
-        return kind
-    with DATASETS.switch_scope_and_registry(None) as registry:
-        found = registry.get(kind) if kind else None
-    if found is None:
-        raise ConfigError(f'{setting}: unknown data set type {kind!r}')
-    return found
-
-
-def classes_of(dataset: dict[str, Any], setting: str) -> Sequence[str]:
-    """List the classes of a data set.
-
-    Args:
-        dataset (dict): Config of the data set.
-        setting (str): Where it stands in the config, for the message.
-
-    Returns:
-        Sequence[str]: Their names, in the order of the labels; none if any will do.
-    """
-    default = getattr(dataset_class(dataset, setting), 'METAINFO', {}).get('classes', ())
-    classes = (dataset.get('metainfo') or {}).get('classes') or default
-    return [classes] if isinstance(classes, str) else classes
-
-
-def test_metrics(cfg: Config) -> list[dict[str, Any]]:
-    """List the metrics that a test computes, be they one or several.
-
-    Args:
-        cfg (Config): The whole config.
-
-    Returns:
-        list[dict]: Their configs.
-    """
-    metrics = cfg.get('test_evaluator') or []
-    return metrics if isinstance(metrics, list) else [metrics]
-
-
-def leaf_datasets(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Find the data sets inside wrappers such as RepeatDataset and ConcatDataset.
-
-    Args:
-        dataset (dict): Config of a data set.
-
-    Yields:
-        dict: Config of a data set that is no wrapper; itself, if it is none.
-
-    Raises:
-        ConfigError: One is no dict.
-    """
-    if not isinstance(dataset, dict):
-        raise ConfigError(f'a data set is {dataset!r}; expected a dict with its type')
-    if not isinstance(dataset.get('datasets') or [], (list, tuple)):
-        raise ConfigError(f'the datasets of a data set are {dataset["datasets"]!r}; expected a list')
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    for child in inner:
-        yield from leaf_datasets(child)
-    if not inner:
-        yield dataset
+    with_masks = any(step.get('with_mask') for step in steps_of(dataset))
+    annotations, report = check_annotations(content, classes_of(dataset, setting), filters, with_masks, scored)
+    report.take(dataset.get('indices'))
+    return annotations, report
 
 
 @contextmanager
@@ -354,13 +250,13 @@ def _tell(report: Report, place: str) -> None:
         if kind.severity == 'error':
             raise DataError(
                 f'{place}: {kind.title} ({len(found)}), {kind.outcome}: {first_few(list(map(str, found)))}; '
-                '`python tools/check_data.py CONFIG` lists all'
+                f'`{tool("check_data")} CONFIG` lists all'
             )
     told = [
         f'{kind.title} ({len(found)}): {kind.outcome}' for kind, found in groups.items() if kind.severity == 'warning'
     ]
     if told:
-        text = f'{place}: {"; ".join(told)}. `python tools/check_data.py CONFIG` lists them'
+        text = f'{place}: {"; ".join(told)}. `{tool("check_data")} CONFIG` lists them'
         print_log(text, logger='current', level=logging.WARNING)
 
 
@@ -374,13 +270,13 @@ def _check_images(annotations: Annotations, files: DataFiles, setting: str) -> N
         )
 
 
-def _check_tiles(dataset: dict[str, Any], files: DataFiles, setting: str) -> None:
+def _check_tiles(dataset: dict[str, Any], files: DataFiles, setting: str) -> Report:
     """Every label file needs its tile, and every line a class of the config: mmrotate stops at the first without."""
     with _named(setting):
         suffix = dataset.get('img_suffix', 'png')
         tiles = set(list_tiles(files.images, suffix))
         if not dataset.get('ann_file'):
-            return
+            return Report(len(tiles), 0, len(tiles), 0)
         label_files = list_label_files(files.annotations)
         missing = [path.name for path in label_files if f'{path.stem}.{suffix}' not in tiles]
         if missing:
@@ -389,42 +285,47 @@ def _check_tiles(dataset: dict[str, Any], files: DataFiles, setting: str) -> Non
                 f'{files.images}: {first_few(missing)}; {HINT}'
             )
         classes = classes_of(dataset, setting)
+        report = Report(len(tiles), 0, len(label_files), 0)
+        drops_empty = not dataset.get('test_mode') and (dataset.get('filter_cfg') or {}).get('filter_empty_gt')
         for path in label_files:
-            for number, text in malformed_lines(path, classes):
+            labels = read_tile_labels(path, classes)
+            for number, text in labels.faults:
                 raise DataError(f'{path}:{number}: {text}')
+            report.count_tile(labels.difficulties, dataset.get('diff_thr', 100), drops_empty)
+        return report
 
 
-def _check_class_folders(dataset: dict[str, Any], files: DataFiles, setting: str) -> None:
+def _check_class_folders(dataset: dict[str, Any], files: DataFiles, setting: str, known: int | None) -> Report:
     """Every class needs images, and labels must be those of the folders: mmpretrain numbers what it finds."""
     classes = classes_of(dataset, setting)
     if 'split' in dataset and len(classes) == len(IMAGENET_WNIDS):
         classes = IMAGENET_WNIDS  # mmpretrain's ImageNet has names such as 'tench', in this order
-    label_file = files.annotations
-    if not dataset.get('ann_file'):
-        label_file = label_file / f'meta/{dataset.get("split", "")}.txt'
     with _named(setting):
-        if label_file.is_file():
-            check_label_file(label_file, files.images, classes)
+        label_file = label_file_of(dataset, files)
+        if label_file:
+            number = check_label_file(label_file, files.images, classes, known)
         else:
-            list_class_folders(files.images, classes)
+            folders = list_class_folders(files.images, classes, dataset.get('extensions') or IMAGE_ENDINGS)
+            number = sum(map(len, folders.values()))
+            _compare_order(list(classes), list(folders), f'{setting}: {files.images}')
+    return Report(number, number, number, number, learned=number, scored=number)
 
 
-def _check_number_of_classes(cfg: Config, dataset: dict[str, Any], setting: str) -> None:
-    """A classifier must know as many classes as its data: mmpretrain finds out in the first step, or never."""
-    head = cfg.model.get('head')
-    known = head.get('num_classes') if isinstance(head, dict) else None
-    classes = classes_of(dataset, setting)
-    if known and classes and known != len(classes):
-        raise ConfigError(
-            f'{setting}: the data has {len(classes)} classes ({first_few(classes)}), model.head.num_classes '
-            f'is {known}; make them the same'
+def _compare_order(classes: list[str], folders: list[str], place: str) -> None:
+    if classes != folders and sorted(classes) == folders:
+        print_log(
+            f'{place}: mmpretrain numbers the folders in alphabetical order, {first_few(folders)}, and the config '
+            f'names {first_few(classes)}: predictions get the names of other classes. Name the classes in that order',
+            logger='current',
+            level=logging.WARNING,
         )
 
 
 def _check_whole_images(cfg: Config) -> None:
     """Scoring whole images comes after hours of testing: see first that there is what it reads."""
-    for evaluator in test_metrics(cfg):
-        if evaluator.get('type') not in ('WholeImageDOTAMetric', 'DOTASubmission'):
+    for evaluator in metrics_of(cfg, 'test'):
+        names = type_names(evaluator, METRICS)
+        if not names & {'WholeImageDOTAMetric', 'DOTASubmission'}:
             continue
         from ..datasets.dota_tiles import parse_tile_name
 
@@ -432,13 +333,5 @@ def _check_whole_images(cfg: Config) -> None:
             images = Path(dataset.get('data_root') or '', (dataset.get('data_prefix') or {}).get('img_path', ''))
             tile = min(images.iterdir())
             parse_tile_name(tile.stem)
-            if evaluator.type == 'WholeImageDOTAMetric':
+            if 'WholeImageDOTAMetric' in names:
                 label_folder(tile, evaluator.get('label_dir'))
-
-
-def _dicts(node: Any) -> Iterator[dict[str, Any]]:
-    """All dicts in a config, from the outside in."""
-    if isinstance(node, dict):
-        yield node
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
-        yield from _dicts(child)

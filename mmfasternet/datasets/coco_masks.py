@@ -1,0 +1,154 @@
+"""Masks in the format of COCO: polygons and run lengths, and what mmdet and pycocotools cannot read of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .findings import show
+
+#: The largest coordinate in pixels, either side of 0: up to here float32 tells neighbouring pixels apart.
+LARGEST = 2.0**24
+#: The types that a number in JSON has in Python; a bool is none.
+NUMBERS = frozenset((int, float))
+
+
+def mask_fault(mask: Any, image: Mapping[str, Any], scored: bool = False) -> str:
+    """Say why a mask cannot be read, as far as that shows without decompressing it.
+
+    Args:
+        mask (Any): The ``segmentation`` of an annotation, or None.
+        image (Mapping[str, Any]): The entry of its image.
+        scored (bool): Whether pycocotools reads it, which leaves out no part of a mask. Defaults to False.
+
+    Returns:
+        str: What is wrong; empty if nothing is.
+    """
+    if not mask:
+        return 'no segmentation' if mask is None else f'the segmentation {show(mask)}'
+    if isinstance(mask, dict):
+        return _run_lengths_fault(mask, image, scored)
+    if not isinstance(mask, list):
+        return f'{show(mask)} where polygons or run lengths are expected'
+    if NUMBERS.issuperset(map(type, mask)):
+        return 'the segmentation is a flat list of coordinates, expected a list of polygons: [[x1, y1, x2, y2, ...]]'
+    for polygon in mask:
+        if type(polygon) is not list or not NUMBERS.issuperset(map(type, polygon)):
+            return f'{show(polygon)} where the coordinates of a polygon are expected'
+        # beyond, drawing a polygon takes all memory
+        if polygon and not -LARGEST <= min(polygon) <= max(polygon) <= LARGEST:
+            return f'a coordinate is more than {LARGEST:.0f} pixels from 0'
+    if scored and len(mask[0]) < 5:
+        return f'the first polygon has {len(mask[0])} coordinates, expected at least 6, which pycocotools needs'
+    return ''
+
+
+def _run_lengths_fault(mask: Mapping[str, Any], image: Mapping[str, Any], scored: bool) -> str:
+    counts, size = mask.get('counts'), mask.get('size')
+    if not isinstance(counts, (list, str)) or size is None:
+        return 'run lengths without counts or size, which pycocotools needs' if scored else ''
+    height, width = image['height'], image['width']
+    if size != [height, width]:
+        swapped = '; height and width are swapped' if size == [width, height] else ''
+        return f'run lengths of size {show(size)} in an image of [{height}, {width}]{swapped}'
+    if isinstance(counts, list):
+        return _counts_fault(counts, width * height)
+    return ''
+
+
+def _counts_fault(counts: Sequence[Any], pixels: float) -> str:
+    if all(type(count) is int and count >= 0 for count in counts) and sum(counts) <= pixels:
+        return ''
+    return 'the counts of the run lengths are malformed, or more than the image has pixels'
+
+
+def read_mask(mask: Any, image: Mapping[str, Any]) -> tuple[list[list[float]], Sequence[float] | None, str]:
+    """Read a mask as mmdet does.
+
+    Args:
+        mask (Any): The ``segmentation`` of an annotation, in which :func:`mask_fault` finds nothing.
+        image (Mapping[str, Any]): The entry of its image.
+
+    Returns:
+        tuple: The polygons; the left, top, right and bottom of what mmdet keeps, or None if it keeps nothing; and what
+        it does not keep, in words.
+
+    Raises:
+        ValueError: mmdet stops at it; the message says why.
+    """
+    if isinstance(mask, list):
+        return _read_polygons(mask)
+    if not isinstance(mask.get('counts'), (list, str)) or mask.get('size') is None:
+        return [], None, 'run lengths without counts or size'
+    return [], run_length_bounds(mask, image['width'], image['height']), ''
+
+
+def _read_polygons(mask: list[list[float]]) -> tuple[list[list[float]], Sequence[float] | None, str]:
+    kept = [polygon for polygon in mask if len(polygon) >= 6 and len(polygon) % 2 == 0]
+    fault = f'{len(mask) - len(kept)} of {len(mask)} polygons have an odd number of coordinates, or less than 6'
+    if not kept:
+        return [], None, fault
+    left, top, right, bottom = (
+        pick(pick(polygon[start::2]) for polygon in kept) for pick in (min, max) for start in (0, 1)
+    )
+    return kept, (left, top, right, bottom), fault if len(kept) < len(mask) else ''
+
+
+def run_length_bounds(mask: Mapping[str, Any], width: int, height: int) -> tuple[int, ...]:
+    """Find the bounds of a mask in run lengths.
+
+    Args:
+        mask (Mapping[str, Any]): Its ``size`` as height and width, and ``counts``: the lengths of its runs down the
+            columns, of background and object in turns, as numbers or in COCO's compressed text.
+        width (int): Of the image in pixels.
+        height (int): Of the image in pixels.
+
+    Returns:
+        tuple[int, int, int, int]: Left, top, right and bottom in pixels; all 0 if the mask is empty.
+
+    Raises:
+        ValueError: They are malformed, or of another size than the image.
+    """
+    if mask['size'] != [height, width]:
+        raise ValueError(f'run lengths of size {show(mask["size"])} in an image of [{height}, {width}]')
+    counts = mask['counts'] if isinstance(mask['counts'], list) else _decompress(mask['counts'])
+    fault = _counts_fault(counts, width * height)
+    if fault:
+        raise ValueError(fault)
+    ends = np.cumsum(np.array(counts, dtype=np.int64))
+    runs = np.stack([ends[:-1:2], ends[1::2] - 1])
+    first, last = runs[:, runs[0] <= runs[1]]
+    if not len(first):
+        return 0, 0, 0, 0
+    left, right = first.min() // height, last.max() // height + 1
+    # a run that goes on in the next column has the lower edge of one and the upper edge of the other
+    if (first // height != last // height).any():
+        return int(left), 0, int(right), int(height)
+    return int(left), int((first % height).min()), int(right), int((last % height).max() + 1)
+
+
+def _decompress(text: str) -> list[int]:
+    """Read run lengths as COCO compresses them.
+
+    Each character has 5 bits of a number, the low ones first, and a sixth that says whether more follow; from the
+    fourth number on, each is the difference to the last but one.
+    """
+    counts: list[int] = []
+    number = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            break
+        number |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            if bits & 16:
+                number -= 1 << shift
+            counts.append(number + (counts[-2] if len(counts) > 2 else 0))
+            number = shift = 0
+    else:
+        if not shift:
+            return counts
+    raise ValueError(f'{show(text)} is not of compressed run lengths')

@@ -1,0 +1,398 @@
+"""The data sets of a config: their classes, and where their files are, as the libraries themselves find them."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.fileio import list_from_file
+from mmengine.registry import DATASETS, TRANSFORMS
+from mmengine.utils import is_abs
+
+from ..config_types import resolve_type, type_names
+from ..errors import ConfigError, DataError
+from ..installation import tool
+from .class_folders import class_folders
+from .image_files import Decoder
+from .tile_folders import HINT
+
+_HINT_IMAGENET = (
+    '; expected a folder for each class in it, named by its WordNet id such as n01440764; '
+    f'`{tool("make_miniature")} imagenet` draws a small one for the mini configs'
+)
+_HINTS = {
+    'CocoDataset': '. data/coco has COCO 2017 in its own layout: annotations/, train2017/, val2017/; '
+    f'`{tool("make_miniature")} coco data/coco` draws a small one',
+    'DOTADataset': f'; {HINT}',
+    'ImageNet': _HINT_IMAGENET,
+    'ImageNetR': _HINT_IMAGENET,
+    'ImageNetC': '; extract all archives of ImageNet-C there, so that it has corruption/severity/wnid/*.JPEG',
+}
+#: What the settings of a data set must be that are looked at here, if they are there.
+_SETTINGS = {
+    'type': (str, type),
+    'data_root': str,
+    'ann_file': str,
+    'data_prefix': (str, dict),
+    'data_prefix.img': str,
+    'data_prefix.img_path': str,
+    'img_suffix': str,
+    'split': str,
+    'extensions': (list, tuple),
+    'indices': (int, list, tuple),
+    'backend_args': dict,
+    'file_client_args': dict,
+    'metainfo': dict,
+    'metainfo.classes': (str, list, tuple),
+    'filter_cfg': dict,
+    'filter_cfg.min_size': (int, float),
+    'pipeline': (list, tuple),
+}
+#: The libraries whose data sets read local files at the places that their settings name.
+_LIBRARIES = ('mmengine', 'mmdet', 'mmrotate', 'mmpretrain', 'mmseg', 'mmfasternet')
+#: The wrappers of data sets, with how many of its samples each has of one that it wraps; None if that is not known.
+_WRAPPERS = {
+    'RepeatDataset': lambda wrapper: wrapper.get('times'),
+    'ConcatDataset': lambda wrapper: 1,
+    'MultiImageMixDataset': lambda wrapper: 1,
+    'ClassBalancedDataset': lambda wrapper: None,
+    'KFoldDataset': lambda wrapper: None,
+}
+
+
+class DataFiles(NamedTuple):
+    """Where the files of a data set are.
+
+    Attributes:
+        format: ``'coco'``, ``'dota'``, ``'classes'`` (a folder each), or ``''``: one that its own class alone can read.
+        annotations: The annotation file, or the folder of label files.
+        images: The folder of images, or None if they are in a store that only their own backend can reach.
+    """
+
+    format: str
+    annotations: Path
+    images: Path | None
+
+
+def find_data(dataset: dict[str, Any], setting: str) -> DataFiles | None:
+    """Find the files of a data set.
+
+    Args:
+        dataset (dict): Config of the data set.
+        setting (str): Where it stands in the config, for the message.
+
+    Returns:
+        DataFiles | None: Where they are, or None if only the data set itself knows: it reads another store than the
+        disk, fetches its data, or is a class of the user's own.
+
+    Raises:
+        ConfigError: A setting is not of the kind that is needed.
+        DataError: They are not there.
+    """
+    _check_settings(dataset, setting)
+    _named_classes(dataset, setting)
+    dataset_type = dataset_class(dataset, setting)
+    if not _reads_local_files(dataset, dataset_type):
+        return None
+    try:
+        return _find_files(dataset, dataset_type, setting)
+    except (ConfigError, DataError):
+        if _is_of_library(getattr(dataset_type, '__init__', None)):
+            raise
+        return None  # its own __init__ can set other places
+
+
+def _find_files(dataset: dict[str, Any], dataset_type: Any, setting: str) -> DataFiles | None:
+    bases = {base.__name__ for base in dataset_type.__mro__}
+    hint = next((text for name, text in _HINTS.items() if name in bases), '')
+    prefixes = dataset.get('data_prefix') or {}
+    if bases & {'CocoDataset', 'DOTADataset'} and isinstance(prefixes, str):
+        raise ConfigError(f'{setting}.dataset.data_prefix is {prefixes!r}; expected a dict')
+    is_coco = 'CocoDataset' in bases and _reads_as_coco(dataset_type)
+    if is_coco and 'img' not in prefixes:
+        raise ConfigError(f"{setting}.dataset.data_prefix is {dict(prefixes)!r}; expected dict(img='FOLDER')")
+    has_folders = 'CustomDataset' in bases and _has_labels(dataset, bases)
+    root, ann_file = dataset.get('data_root') or '', dataset.get('ann_file') or ''
+    prefix = prefixes if isinstance(prefixes, str) else prefixes.get('img' if is_coco else 'img_path') or ''
+    prefix = prefix or (has_folders and dataset.get('split')) or ''
+    if _expands_home(dataset_type):
+        ann_file = os.path.expanduser(ann_file)  # noqa: PTH111, which would change URLs
+        prefix = os.path.expanduser(prefix) if isinstance(prefixes, str) else prefix  # noqa: PTH111
+    annotations, images = _join(root, ann_file), _join(root, prefix)
+    if is_remote(root) or is_remote(annotations):
+        return None
+    needs_root = not is_abs(prefix) or not is_abs(ann_file or '/')
+    if root and needs_root and not Path(root).is_dir():
+        raise DataError(
+            f'{setting}: no folder {root} (looked in {Path.cwd()}){_of_home(root)}; put the data there or link to it'
+            f'{hint}'
+        )
+    if ann_file and not Path(annotations).exists():
+        raise DataError(
+            f'{setting}: no annotations {annotations} (looked in {Path.cwd()}){_of_home(annotations)}{hint}'
+        )
+    folder = None if is_remote(images) or not _loads_local_images(dataset) else Path(images)
+    if is_coco:
+        if folder and not folder.is_dir():
+            raise DataError(
+                f'{setting}: the folder of images {folder} is not there{_of_home(images)}; {annotations} names images '
+                'in it'
+            )
+        return DataFiles('coco', Path(annotations), folder)
+    if 'DOTADataset' in bases and folder:
+        return DataFiles('dota', Path(annotations), folder)
+    if has_folders and folder:
+        return DataFiles('classes', Path(annotations), folder)
+    return DataFiles('', Path(annotations), folder)
+
+
+def _join(root: str, path: str) -> str:
+    """Join paths as MMEngine does; of neither, it is the folder that the run starts in."""
+    return path if is_abs(path) or is_remote(path) else os.path.join(root, path) or '.'  # noqa: PTH118, for URLs
+
+
+def is_remote(place: str) -> bool:
+    """Whether a path is a URL, or in an object store."""
+    return '://' in place
+
+
+def _of_home(path: str) -> str:
+    return '; ~ is not expanded here, write the whole path' if path.startswith('~') else ''
+
+
+def _expands_home(dataset_type: Any) -> bool:
+    """Mmpretrain expands ~ in ``ann_file``, ``classes``, and a ``data_prefix`` that is no dict."""
+    return hasattr(dataset_type, '_compat_classes')
+
+
+def _is_local(settings: dict[str, Any]) -> bool:
+    stores = [settings.get(name) for name in ('backend_args', 'file_client_args')]
+    return all(store.get('backend') in (None, 'local', 'disk') for store in stores if isinstance(store, dict))
+
+
+def _is_of_library(method: Any) -> bool:
+    return str(getattr(method, '__module__', '')).partition('.')[0] in _LIBRARIES
+
+
+def _reads_local_files(dataset: dict[str, Any], dataset_type: Any) -> bool:
+    """Whether a data set reads local files at the places that its settings name."""
+    if not _is_local(dataset) or not _is_of_library(getattr(dataset_type, 'load_data_list', None)):
+        return False
+    downloads = inspect.signature(dataset_type).parameters.get('download')
+    return downloads is None or not dataset.get('download', downloads.default)
+
+
+def _has_labels(dataset: dict[str, Any], bases: Collection[str]) -> bool:
+    """Whether a data set has labels; mmpretrain reads none for the test split of ImageNet."""
+    return dataset.get('with_label', True) and not ('ImageNet' in bases and dataset.get('split') == 'test')
+
+
+def steps_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:
+    """List the steps of the pipeline of a data set that are given by their configs."""
+    return [step for step in dataset.get('pipeline') or () if isinstance(step, dict)]
+
+
+def _loads_local_images(dataset: dict[str, Any]) -> bool:
+    return all(_is_local(step) for step in steps_of(dataset) if 'LoadImageFromFile' in type_names(step, TRANSFORMS))
+
+
+def decoder_of(dataset: dict[str, Any]) -> Decoder | None:
+    """Say how training decodes the images of a data set.
+
+    Args:
+        dataset (dict): Config of the data set.
+
+    Returns:
+        Decoder | None: With which settings; None if its pipeline loads images with a class of its own.
+    """
+    for step in steps_of(dataset):
+        if 'LoadImageFromFile' in type_names(step, TRANSFORMS):
+            loads = getattr(resolve_type(step['type'], TRANSFORMS), 'transform', None)
+            if getattr(loads, '__module__', '').partition('.')[0] != 'mmcv':
+                return None
+            return Decoder(step.get('imdecode_backend', 'cv2'), step.get('color_type', 'color'))
+        if not type_names(step, TRANSFORMS) & {'LoadAnnotations', 'LoadImageFromFile'}:
+            return None
+    return Decoder()
+
+
+def _check_settings(dataset: dict[str, Any], setting: str) -> None:
+    for name, types in _SETTINGS.items():
+        outer, _, inner = name.partition('.')
+        value = dataset.get(outer)
+        if inner:
+            value = value.get(inner) if isinstance(value, dict) else None
+        if value is not None and not isinstance(value, types):
+            expected = ' or '.join(kind.__name__ for kind in (types if isinstance(types, tuple) else (types,)))
+            raise ConfigError(f'{setting}.dataset.{name} is {value!r}; expected a {expected}')
+    odd = [step for step in dataset.get('pipeline') or () if not isinstance(step, dict) and not callable(step)]
+    if odd:
+        raise ConfigError(f'{setting}.dataset.pipeline has {odd[0]!r} in it; expected a dict each')
+
+
+def _reads_as_coco(dataset_type: type) -> bool:
+    """Tell CocoDataset from its relatives with formats of their own, such as LVIS and panoptic COCO."""
+    return all(_is_coco_s(dataset_type, name) for name in ('load_data_list', 'parse_data_info'))
+
+
+def _is_coco_s(dataset_type: type, method: str) -> bool:
+    return getattr(getattr(dataset_type, method, None), '__qualname__', '') == f'CocoDataset.{method}'
+
+
+def drops_as_coco(dataset: dict[str, Any], setting: str) -> bool:
+    """Whether a data set drops the same images as CocoDataset; Cityscapes, for one, drops more.
+
+    Args:
+        dataset (dict): Config of the data set.
+        setting (str): Where it stands in the config, for the message.
+
+    Returns:
+        bool: If so.
+    """
+    return _is_coco_s(dataset_class(dataset, setting), 'filter_data')
+
+
+def dataset_class(dataset: dict[str, Any], setting: str) -> Any:
+    """Find the class of a data set.
+
+    Args:
+        dataset (dict): Config of the data set.
+        setting (str): Where it stands in the config, for the message.
+
+    Returns:
+        type: The class, or a function that builds the data set.
+
+    Raises:
+        ConfigError: No library has a class of this name.
+    """
+    kind = dataset.get('type')
+    found = resolve_type(kind, DATASETS) if kind else None
+    if found is None:
+        raise ConfigError(f'{setting}: unknown data set type {kind!r}')
+    return found
+
+
+def classes_of(dataset: dict[str, Any], setting: str) -> Sequence[str]:
+    """List the classes of a data set.
+
+    Args:
+        dataset (dict): Config of the data set.
+        setting (str): Where it stands in the config, for the message.
+
+    Returns:
+        Sequence[str]: Their names, in the order of the labels; none if any will do.
+
+    Raises:
+        ConfigError: They are not given as a list, or as a file of names.
+    """
+    named = _named_classes(dataset, setting)
+    if named or 'CustomDataset' not in type_names(dataset, DATASETS):
+        return named
+    files = find_data(dataset, setting)
+    has_folders = files and files.format == 'classes' and files.images.is_dir()
+    return class_folders(files.images) if has_folders and not label_file_of(dataset, files) else ()
+
+
+def label_file_of(dataset: dict[str, Any], files: DataFiles) -> Path | None:
+    """Find the file that names the images and labels of a data set of mmpretrain's.
+
+    Args:
+        dataset (dict): Config of the data set.
+        files (DataFiles): Where its files are.
+
+    Returns:
+        Path | None: The file; None if the folders of the images are their labels.
+    """
+    if dataset.get('ann_file'):
+        return files.annotations
+    path = files.annotations / f'meta/{dataset.get("split") or ""}.txt'
+    return path if path.is_file() else None
+
+
+def _named_classes(dataset: dict[str, Any], setting: str) -> Sequence[str]:
+    kind = dataset_class(dataset, setting)
+    known = getattr(kind, 'METAINFO', None) or {}
+    metainfo = dataset.get('metainfo') or {}
+    if 'CLASSES' in metainfo and 'CLASSES' not in known:
+        raise ConfigError(f'{setting}.dataset.metainfo has CLASSES, which is not read; write classes in lower case')
+    if metainfo.get('classes') is not None:
+        return _read_classes(metainfo['classes'], f'{setting}.dataset.metainfo.classes')
+    if dataset.get('classes') is not None and _expands_home(kind):
+        classes = dataset['classes']
+        classes = os.path.expanduser(classes) if isinstance(classes, str) else classes  # noqa: PTH111
+        return _read_classes(classes, f'{setting}.dataset.classes')
+    return known.get('classes') or ()
+
+
+def _read_classes(classes: Any, name: str) -> Sequence[str]:
+    """Read classes as MMEngine does: a text is the path of a file with a name on each line."""
+    if isinstance(classes, str):
+        if is_remote(classes):
+            return ()
+        if not Path(classes).is_file():
+            raise ConfigError(
+                f'{name} is the text {classes!r} and there is no file of this name in {Path.cwd()}; a list of one '
+                f'class is written with a comma, ({classes!r},)'
+            )
+        try:
+            classes = list_from_file(classes)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f'{name}: {classes} cannot be read as a file of class names: {error}') from error
+    if not isinstance(classes, (list, tuple)):
+        raise ConfigError(f'{name} is {classes!r}; expected a list of names')
+    odd = [value for value in classes if not isinstance(value, str)]
+    if odd:
+        raise ConfigError(f'{name} has {odd[0]!r} in it; expected a str each')
+    return classes
+
+
+def leaf_datasets(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Find the data sets inside wrappers such as RepeatDataset and ConcatDataset.
+
+    Args:
+        dataset (dict): Config of a data set.
+
+    Yields:
+        dict: Config of a data set that is no wrapper; itself, if it is none.
+
+    Raises:
+        ConfigError: One is no dict.
+    """
+    inner = _wrapped(dataset)
+    for child in inner:
+        yield from leaf_datasets(child)
+    if not inner:
+        yield dataset
+
+
+def _wrapped(dataset: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    if not isinstance(dataset, dict):
+        raise ConfigError(f'a data set is {dataset!r}; expected a dict with its type')
+    if not isinstance(dataset.get('datasets') or [], (list, tuple)):
+        raise ConfigError(f'the datasets of a data set are {dataset["datasets"]!r}; expected a list')
+    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
+    # of another class, a `dataset` that is no dict is a name or the like
+    is_wrapper = all(isinstance(child, dict) for child in inner) or type_names(dataset, DATASETS) & _WRAPPERS.keys()
+    return inner if is_wrapper else []
+
+
+def count_samples(dataset: dict[str, Any], leaves: Iterator[int | None]) -> int | None:
+    """Count the samples of a data set, or of a wrapper of data sets.
+
+    Args:
+        dataset (dict): Its config.
+        leaves (Iterator[int | None]): The numbers of samples of :func:`leaf_datasets`, in their order.
+
+    Returns:
+        int | None: How many there are; None if that is not known.
+    """
+    inner = _wrapped(dataset)
+    if not inner:
+        return next(leaves)
+    counts = [count_samples(child, leaves) for child in inner]
+    names = type_names(dataset, DATASETS) & _WRAPPERS.keys()
+    times = _WRAPPERS[min(names)](dataset) if names else None
+    return None if None in counts or not isinstance(times, int) else times * sum(counts)
