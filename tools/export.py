@@ -18,7 +18,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file of a detector of mmdet or mmrotate, or a classifier of mmpretrain')
     parser.add_argument('checkpoint', help='checkpoint file, path or URL')
-    parser.add_argument('--format', required=True, choices=FORMATS, help="what to write; pip install '.[deploy]'")
+    parser.add_argument('--format', required=True, choices=FORMATS, help="format; pip install 'mmfasternet[deploy]'")
     parser.add_argument(
         '--out',
         metavar='FILE',

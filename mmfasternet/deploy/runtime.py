@@ -110,7 +110,9 @@ def need_packages(*names: str) -> None:
     """
     missing = [name for name in names if find_spec(name) is None]
     if missing:
-        raise DependencyError(f"not installed: {', '.join(missing)}; get all for deployment: pip install '.[deploy]'")
+        raise DependencyError(
+            f"not installed: {', '.join(missing)}; get all for deployment: pip install 'mmfasternet[deploy]'"
+        )
 
 
 def _read_onnxruntime(path: Path, dtype: str) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], dict[str, str]]:

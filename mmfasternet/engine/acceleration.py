@@ -39,7 +39,7 @@ def add_flags(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--backend',
         choices=BACKENDS,
-        help="let another runtime compute backbone and neck, on the CPU; needs pip install '.[deploy]'",
+        help="let another runtime compute backbone and neck, on the CPU; needs pip install 'mmfasternet[deploy]'",
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from ..deploy import FORMATS, PARTS, Exported
+from ..deploy import FORMATS, PARTS, Exported, check_format
 from ..deploy import export as write
+from ..errors import ConfigError
+from ..files import check_writable
 from .launch import read_config
 from .predict import load_model
 
@@ -26,12 +29,22 @@ def export(args: Namespace) -> Exported:
     Raises:
         MMFasterNetError: If config, checkpoint or path cannot work, or a package is missing.
     """
-    cfg = read_config(args.config)
     name = Path(args.config).stem
-    path = Path(args.out or Path('work_dirs', name, f'{name}{FORMATS[args.format]}'))
-    model, _ = load_model(cfg, args.checkpoint)
+    path = Path(args.out or Path('work_dirs', name, f'{name}{FORMATS[args.format]}')).expanduser()
+    check_format(path, args.format)
+    cfg = read_config(args.config)
+    check_writable(path, '--out')
+    model, meta = load_model(cfg, args.checkpoint)
+    metadata = {'config': name, **_describe_images(cfg)}
+    if meta.get('classes'):
+        metadata['classes'] = json.dumps(list(meta['classes']))
     parts = PARTS[:1] if args.backbone_only else PARTS
-    return write(model.eval(), path, args.format, parts, {'config': name, **_describe_images(cfg)})
+    try:
+        return write(model.eval(), path, args.format, parts, metadata)
+    except OSError as error:
+        raise ConfigError(
+            f'--out {path} cannot be written: {error.strerror}; make room, or choose another path'
+        ) from error
 
 
 def _describe_images(cfg: Config) -> dict[str, str]:

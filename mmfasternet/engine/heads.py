@@ -50,7 +50,7 @@ def check_class_counts(model: dict[str, Any], meta: dict[str, Any], setting: str
         heads = first_few([f'{path} is {number}' for path, number, _ in wrong], 6)
         options = ' '.join(f'{path}={wanted}' for path, _, wanted in wrong)
         raise ConfigError(
-            f'{setting}: the data has {len(objects)} classes ({first_few(list(objects))}), but {heads}; make them the '
+            f'{setting}: the data has {len(objects)} classes ({first_few(list(objects))}), {heads}; make them the '
             f'same: --cfg-options {options}'
         )
 

@@ -15,20 +15,37 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
-from mmengine.registry import METRICS, RUNNERS, init_default_scope
-from mmengine.runner import Runner
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import (
+    DATASETS,
+    HOOKS,
+    LOOPS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPERS,
+    RUNNERS,
+    TRANSFORMS,
+    init_default_scope,
+)
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
+from ..config_types import dicts_in, resolve_type, type_names
 from ..deploy import cpu_has_bfloat16
 from ..errors import ConfigError, DataError, DependencyError
 from ..evaluation import CorruptionError
-from ..training import newest_whole_checkpoint
+from ..installation import how_to_install_libraries
+from ..training import NonFiniteHook, newest_whole_checkpoint
 from ..training.processes import joined_processes
-from . import class_pictures  # noqa: F401, registers the hook
+from . import checkpoint_classes, class_pictures, palette  # noqa: F401, register hooks
 from .acceleration import check_flags
-from .preflight import check, leaf_datasets, test_metrics
+from .evaluators import metrics_of
+from .library import library_of
+from .preflight import check, leaf_datasets
+from .unused_features import handle_unused_features
 
-_EXACT_LOOPS = {'EpochBasedTrainLoop': 'ExactEpochLoop', 'IterBasedTrainLoop': 'ExactIterLoop'}
+_EXACT_LOOPS = {EpochBasedTrainLoop: 'ExactEpochLoop', IterBasedTrainLoop: 'ExactIterLoop'}
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
@@ -55,6 +72,9 @@ def train(args: Namespace) -> None:
     _set_resume(cfg, args)
     _set_dataloader_defaults(cfg, 'train_dataloader', 'val_dataloader')
     check(cfg, 'train')
+    handle_unused_features(cfg)
+    if cfg.get('resume'):
+        _add_default_hook(cfg, 'checkpoint_classes', type='CheckpointClassesHook', split='train')
     with _faults_in_one_line(cfg), joined_processes(cfg):
         _build_runner(cfg).train()
 
@@ -85,14 +105,14 @@ def test(args: Namespace) -> dict[str, float]:
     if args.submission:
         _set_submission(cfg, args)
     if args.optimize or args.backend:
-        accelerate = dict(type='AccelerateHook', optimize=args.optimize, backend=args.backend)
-        cfg.custom_hooks = [*cfg.get('custom_hooks', []), accelerate]
+        _add_hook(cfg, type='AccelerateHook', optimize=args.optimize, backend=args.backend)
+    _add_default_hook(cfg, 'checkpoint_classes', type='CheckpointClassesHook', split='test')
     _set_dataloader_defaults(cfg, 'test_dataloader')
     check(cfg, 'test')
     with _faults_in_one_line(cfg), joined_processes(cfg):
         runner = _build_runner(cfg)
         if args.out:
-            dump = 'mmdet.DumpDetResults' if _scope(cfg) == 'mmdet' else 'DumpResults'
+            dump = 'mmdet.DumpDetResults' if library_of(cfg) == 'mmdet' else 'DumpResults'
             runner.test_evaluator.metrics.append(METRICS.build(dict(type=dump, out_file_path=args.out)))
         for metric in runner.test_evaluator.metrics:
             if isinstance(metric, CorruptionError):
@@ -124,7 +144,7 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
         # MMEngine lists the whole sys.path, a line each
         reason = str(error).partition(', the current sys.path')[0]
         raise DependencyError(
-            f'config {path} needs a library that is not installed: {reason}; `make setup` installs them all'
+            f'config {path} needs a library that is not installed: {reason}; {how_to_install_libraries()}'
         ) from error
     except RecursionError as error:
         raise ConfigError(f'config {path} inherits from itself; name another file as _base_') from error
@@ -134,9 +154,10 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
         cfg.merge_from_dict(options or {})
     except Exception as error:  # whatever MMEngine makes of settings that do not fit
         raise ConfigError(f'--cfg-options do not fit {path}: {_in_one_line(error)}') from error
-    if not isinstance(_scope(cfg), str):
-        raise ConfigError(f'config {path}: default_scope is {_scope(cfg)!r}; expected the name of a library')
-    init_default_scope(_scope(cfg))
+    scope = cfg.get('default_scope') or 'mmengine'  # pure Python configs leave it out, as their types are classes
+    if not isinstance(scope, str):
+        raise ConfigError(f'config {path}: default_scope is {scope!r}; expected the name of a library')
+    init_default_scope(scope)
     return cfg
 
 
@@ -155,32 +176,36 @@ def _load_config(args: Namespace) -> Config:
 
 
 def _build_runner(cfg: Config) -> Runner:
+    _add_default_hook(cfg, 'palette', type='DrawAllClasses')
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
-def _scope(cfg: Config) -> str:
-    """The library that the config is of: mmdet, mmrotate or mmpretrain."""
-    return cfg.get('default_scope') or 'mmengine'
-
-
-def _set_survival(cfg: Config) -> None:
-    """Resume exactly, save whole files, stop at NaN: wherever the config has MMEngine's own loops and hooks."""
-    loop = dict(cfg.get('train_cfg') or {})
-    if 'type' not in loop:
-        loop['type'] = 'EpochBasedTrainLoop' if loop.pop('by_epoch', True) else 'IterBasedTrainLoop'
-    cfg.train_cfg = loop | dict(type=_EXACT_LOOPS.get(loop['type'], loop['type']))
-    defaults = dict(cfg.get('default_hooks') or {})
-    checkpoint = defaults.get('checkpoint', {})
-    if checkpoint is not None and checkpoint.get('type', 'CheckpointHook') == 'CheckpointHook':
-        cfg.default_hooks = defaults | dict(checkpoint=dict(checkpoint, type='DurableCheckpointHook'))
+def _add_hook(cfg: Config, **hook: Any) -> None:
     hooks = cfg.get('custom_hooks') or []
     if not isinstance(hooks, (list, tuple)):
         raise ConfigError(
             f'custom_hooks is {hooks!r}; expected a list of dicts (to add a hook by an option, name it: '
             'default_hooks.ema.type=EMAHook)'
         )
-    if not any(hook.get('type') == 'NonFiniteHook' for hook in hooks):
-        cfg.custom_hooks = [*hooks, dict(type='NonFiniteHook')]
+    cfg.custom_hooks = [*hooks, hook]
+
+
+def _add_default_hook(cfg: Config, name: str, **hook: Any) -> None:
+    cfg.default_hooks = dict(cfg.get('default_hooks') or {}, **{name: hook})
+
+
+def _set_survival(cfg: Config) -> None:
+    """Resume exactly, save whole files, stop at NaN: wherever the config has MMEngine's own loops and hooks."""
+    loop = dict(cfg.get('train_cfg') or {})
+    kind = loop.get('type') or ('EpochBasedTrainLoop' if loop.pop('by_epoch', True) else 'IterBasedTrainLoop')
+    cfg.train_cfg = loop | dict(type=_EXACT_LOOPS.get(resolve_type(kind, LOOPS), kind))
+    defaults = dict(cfg.get('default_hooks') or {})
+    checkpoint = defaults.get('checkpoint', {})
+    if checkpoint is not None and resolve_type(checkpoint.get('type', CheckpointHook), HOOKS) is CheckpointHook:
+        cfg.default_hooks = defaults | dict(checkpoint=dict(checkpoint, type='DurableCheckpointHook'))
+    hooks = cfg.get('custom_hooks') or []
+    if not any(isinstance(hook, NonFiniteHook) or 'NonFiniteHook' in type_names(hook, HOOKS) for hook in hooks):
+        _add_hook(cfg, type='NonFiniteHook')
 
 
 def _set_resume(cfg: Config, args: Namespace) -> None:
@@ -197,18 +222,20 @@ def _set_resume(cfg: Config, args: Namespace) -> None:
 def _set_amp(cfg: Config) -> None:
     """Train with automatic mixed precision: on a GPU by MMEngine's wrapper, on a CPU with the backbone in bfloat16."""
     if get_device() == 'cpu':
-        backbone = cfg.model.get('backbone') or {}
-        if backbone.get('type') != 'FasterNet':
+        networks = [part for part in dicts_in(cfg.get('model')) if 'FasterNet' in type_names(part, MODELS)]
+        if not networks:
+            backbone = cfg.model.get('backbone') or {}
             raise ConfigError(
                 f'--amp: without a GPU only FasterNet trains in mixed precision; model.backbone.type is '
                 f'{backbone.get("type")!r}. Leave --amp out'
             )
-        backbone.bf16 = cpu_has_bfloat16()
-        text = 'the backbone trains in bfloat16' if backbone.bf16 else 'this CPU has no bfloat16 either, so in float32'
+        for network in networks:
+            network['bf16'] = cpu_has_bfloat16()
+        text = 'the backbone trains in bfloat16' if cpu_has_bfloat16() else 'this CPU has no bfloat16, so in float32'
         print_log(f'--amp: there is no GPU; {text}', logger='current')
         return
-    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
+    wrapper = cfg.optim_wrapper.get('type', OptimWrapper)
+    if resolve_type(wrapper, OPTIM_WRAPPERS) not in (OptimWrapper, AmpOptimWrapper):
         raise ConfigError(f'--amp replaces an OptimWrapper, but optim_wrapper.type is {wrapper!r}')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -216,16 +243,15 @@ def _set_amp(cfg: Config) -> None:
 
 def _set_visualization(cfg: Config, args: Namespace) -> None:
     """Draw the predictions."""
-    if _scope(cfg) == 'mmpretrain':
-        pictures = dict(type='ClassPictures', out_dir=args.show_dir, show=args.show, wait_time=args.wait_time)
-        cfg.custom_hooks = [*cfg.get('custom_hooks', []), pictures]
+    if library_of(cfg) == 'mmpretrain':
+        _add_hook(cfg, type='ClassPictures', out_dir=args.show_dir, show=args.show, wait_time=args.wait_time)
         return
-    if 'visualization' not in cfg.get('default_hooks', {}):
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
+    if not hook:
         raise ConfigError(
             '--show and --show-dir need a visualization hook: add it to default_hooks, '
             "in mmdet as visualization=dict(type='DetVisualizationHook')"
         )
-    hook = cfg.default_hooks.visualization
     hook.draw, hook.show, hook.wait_time = True, args.show, args.wait_time
     if args.show_dir:
         hook.test_out_dir = args.show_dir
@@ -233,14 +259,14 @@ def _set_visualization(cfg: Config, args: Namespace) -> None:
 
 def _set_tta(cfg: Config) -> None:
     """Test the image and its mirror image, and merge the two."""
-    scope = _scope(cfg)
+    library = library_of(cfg)
     models: dict[str, dict[str, Any]] = {
         'mmdet': dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
         'mmpretrain': dict(type='AverageClsScoreTTA'),
     }
-    if 'tta_model' not in cfg and scope not in models:
-        raise ConfigError(f'--tta: the config has no tta_model, and there is no default for {scope}')
-    if scope == 'mmdet' and (cfg.model.get('roi_head') or {}).get('mask_head'):
+    if 'tta_model' not in cfg and library not in models:
+        raise ConfigError(f'--tta: the config has no tta_model, and there is no default for {library}')
+    if library == 'mmdet' and (cfg.model.get('roi_head') or {}).get('mask_head'):
         raise ConfigError(
             '--tta: mmdet merges boxes, not masks; test the boxes alone with '
             '--cfg-options model.roi_head.mask_head=None test_evaluator.metric=bbox'
@@ -252,17 +278,18 @@ def _set_tta(cfg: Config) -> None:
             pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
         flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
         cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
-    cfg.model = ConfigDict(**cfg.get('tta_model', models.get(scope)), module=cfg.model)
+    cfg.model = ConfigDict(**cfg.get('tta_model', models.get(library)), module=cfg.model)
     dataset.pipeline = cfg.tta_pipeline
 
 
 def _set_all_ious(cfg: Config) -> None:
     """Score DOTA at the ten thresholds of COCO."""
-    metrics = [metric for metric in test_metrics(cfg) if metric.type in ('DOTAMetric', 'WholeImageDOTAMetric')]
+    of_dota = {'DOTAMetric', 'WholeImageDOTAMetric'}
+    metrics = [metric for metric in metrics_of(cfg, 'test') if type_names(metric, METRICS) & of_dota]
     if not metrics:
         raise ConfigError('--all-ious is for the metrics of DOTA, and the config has none; COCO has all of them anyway')
     for metric in metrics:
-        metric.iou_thrs = [percent / 100 for percent in range(50, 100, 5)]
+        metric['iou_thrs'] = [percent / 100 for percent in range(50, 100, 5)]
 
 
 def _set_submission(cfg: Config, args: Namespace) -> None:
@@ -273,11 +300,11 @@ def _set_submission(cfg: Config, args: Namespace) -> None:
     if out.exists() and not args.overwrite and not _confirm(f'{out} is there already. Replace it?'):
         raise ConfigError(f'--submission {out} is there already; name another file, or replace it with --overwrite')
     dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
-    if not dataset.type.startswith('DOTA'):
+    if 'DOTADataset' not in type_names(dataset, DATASETS):
         raise ConfigError(f'--submission is for DOTA, but the config tests on a {dataset.type}')
     dataset.update(ann_file='', data_prefix=dict(img_path='test/images/'))
-    needs_labels = ('LoadAnnotations', 'ConvertBoxType')
-    dataset.pipeline = [step for step in dataset.pipeline if not step.type.endswith(needs_labels)]
+    needs_labels = {'LoadAnnotations', 'ConvertBoxType', 'ConvertMask2BoxType'}
+    dataset.pipeline = [step for step in dataset.pipeline if not type_names(step, TRANSFORMS) & needs_labels]
     cfg.test_evaluator = dict(type='DOTASubmission', out=str(out))
 
 
@@ -315,7 +342,7 @@ def _set_dataloader_defaults(cfg: Config, *names: str) -> None:
         if not loader:
             continue
         loader.setdefault('worker_init_fn', dict(type='heed_parent_alone'))
-        if _scope(cfg) == 'mmpretrain':
+        if library_of(cfg) == 'mmpretrain':
             loader.setdefault('pin_memory', True)
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
             loader.setdefault('collate_fn', dict(type='default_collate'))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, VISUALIZERS, init_default_scope
 from mmengine.runner import load_checkpoint
@@ -20,18 +22,20 @@ from torch import nn
 from tqdm import tqdm
 
 from ..config_types import resolve_type, type_names
+from ..datasets.data_files import classes_of, dataset_class
 from ..datasets.dota_tiles import PADDING, tile_windows
 from ..errors import CheckpointError, ConfigError, DataError, first_few
 from ..evaluation.merging import NMS_TYPES, merge_tiles
 from ..files import check_writable, write_faults
 from .acceleration import accelerate, check_flags
+from .checkpoint_classes import classes_of_checkpoint, compare_classes
 from .inference_pipeline import InferencePipeline, test_dataset
 from .input_images import ImageReader, as_picture, check_results, find_images, result_names
 from .launch import read_config
 from .library import library_of
 from .outputs import Mask, draw_classes, draw_oriented, draw_upright, write_classes, write_json
 from .palette import complete_palette
-from .preflight import check_checkpoint, classes_of, dataset_class, fetch_checkpoint
+from .preflight import check_checkpoint, fetch_checkpoint
 from .training_tiles import training_tiles
 
 #: Tiles that go through the network together.
@@ -312,7 +316,15 @@ def load_model(cfg: Config, checkpoint: str) -> tuple[nn.Module, dict[str, Any]]
         raise CheckpointError(
             f'checkpoint: {checkpoint} does not fit the model of the config: {first.strip()}{more}'
         ) from error
-    return model, {**_config_meta(cfg), **_checkpoint_meta(content)}
+    meta = _config_meta(cfg)
+    fault = compare_classes(classes_of_checkpoint(content), meta.get('classes') or ())
+    if fault:
+        print_log(
+            f'{checkpoint} was trained on {fault}; the names of the checkpoint are used',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return model, {**meta, **_checkpoint_meta(content)}
 
 
 def _config_meta(cfg: Config) -> dict[str, Any]:
@@ -328,11 +340,9 @@ def _checkpoint_meta(content: dict[str, Any]) -> dict[str, Any]:
     meta = content.get('meta')
     if not isinstance(meta, dict):
         return {}
-    old = {key: meta.get(key) for key in ('CLASSES', 'PALETTE')}
-    found = {str(key).lower(): value for key, value in {**old, **(meta.get('dataset_meta') or {})}.items()}
-    if isinstance(found.get('classes'), str):
-        found['classes'] = [found['classes']]
-    return {key: value for key, value in found.items() if value is not None}
+    found = {str(key).lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
+    found |= {'classes': classes_of_checkpoint(content), 'palette': found.get('palette') or meta.get('PALETTE')}
+    return {key: value for key, value in found.items() if value}
 
 
 def predict(args: Namespace) -> None:

@@ -336,6 +336,7 @@ WNIDS = ('n01443537', 'n02165456', 'n02317335')
 def make_imagenet_cfg(root, classes=WNIDS):
     init_default_scope('mmpretrain')
     cfg = Config.fromfile(ROOT / 'configs/fasternet_t0_imagenet.py')
+    cfg.train_dataloader.batch_size = 2
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.data_root = str(root)
         loader.dataset.metainfo = dict(classes=classes)
@@ -398,6 +399,7 @@ def test_faults_of_class_folders_are_one_clear_line(imagenet, damage, message):
 def test_the_thousand_classes_are_those_of_imagenet(imagenet):
     init_default_scope('mmpretrain')
     cfg = Config.fromfile(ROOT / 'configs/fasternet_t0_imagenet.py')
+    cfg.train_dataloader.batch_size = 2
     cfg.test_dataloader.dataset.data_root = str(imagenet)
     with pytest.raises(DataError, match='lacks 997 of the 1000 classes: n01440764, n01484850, n01491361 and 994 more'):
         check(cfg, 'test')
