@@ -8,20 +8,21 @@ from typing import Any
 from mmengine.registry import Registry
 
 
-def resolve_type(kind: Any, registry: Registry) -> Any:
+def resolve_type(kind: Any, registry: Registry, scope: str | None = None) -> Any:
     """Find the class that a ``type`` means.
 
     Args:
         kind (type | str): Such as ``CocoDataset``, ``'CocoDataset'``, ``'mmdet.CocoDataset'`` or
             ``'mmdet.datasets.coco.CocoDataset'``.
-        registry (Registry): Where names are looked up, in the default scope and its parents.
+        registry (Registry): Where names are looked up, in a scope and its parents.
+        scope (str, optional): The scope, as ``_scope_`` in a config gives it. Defaults to None: the default scope.
 
     Returns:
         type | Callable | None: The class or function; None if the name is not registered.
     """
     if not isinstance(kind, str):
         return kind if callable(kind) else None
-    with registry.switch_scope_and_registry(None) as current:
+    with registry.switch_scope_and_registry(scope) as current:
         return current.get(kind)
 
 
@@ -40,7 +41,7 @@ def type_names(config: Any, registry: Registry) -> frozenset[str]:
     kind = config.get('type') if isinstance(config, dict) else None
     if not kind:
         return frozenset()
-    found = resolve_type(kind, registry)
+    found = resolve_type(kind, registry, config.get('_scope_'))
     if found is None:
         return frozenset([str(kind).rpartition('.')[2]])
     bases = found.__mro__ if isinstance(found, type) else ()

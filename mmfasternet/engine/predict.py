@@ -267,7 +267,7 @@ def _visualizer(cfg: Config) -> Visualizer:
         settings = dict(type='mmdet.DetLocalVisualizer')
     # not by the registry, which gives the visualizer of this name that exists already
     settings = dict(settings, vis_backends=None)
-    return resolve_type(settings.pop('type'), VISUALIZERS)(**settings)
+    return resolve_type(settings.pop('type'), VISUALIZERS, settings.pop('_scope_', None))(**settings)
 
 
 def _model_on(cfg: Config, checkpoint: str, device: str) -> tuple[nn.Module, dict[str, Any]]:
