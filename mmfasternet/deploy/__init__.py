@@ -1,6 +1,6 @@
 """Trained networks made fast, and exported."""
 
-from .export import FORMATS, PARTS, Exported, export, use_backend
+from .export import FORMATS, PARTS, Exported, ExportError, check_format, export, use_backend
 from .fusion import DTYPES, OptimizedFasterNet, cpu_has_bfloat16, optimize
 from .runtime import BACKENDS, ExportedNetwork, check_backend
 
@@ -9,10 +9,12 @@ __all__ = [
     'DTYPES',
     'FORMATS',
     'PARTS',
+    'ExportError',
     'Exported',
     'ExportedNetwork',
     'OptimizedFasterNet',
     'check_backend',
+    'check_format',
     'cpu_has_bfloat16',
     'export',
     'optimize',

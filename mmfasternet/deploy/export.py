@@ -13,9 +13,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, MMFasterNetError
 from ..files import whole_file
 from ..models import FasterNet
 from .runtime import ExportedNetwork, check_backend, need_packages
@@ -32,6 +33,10 @@ _PACKAGES = {
 PARTS = ('backbone', 'neck', 'head')
 #: How much an exported network may differ from PyTorch, relative, in the norm of an output.
 TOLERANCE = 1e-4
+
+
+class ExportError(ConfigError, RuntimeError):
+    """A format cannot express a network, or what is exported computes something else."""
 
 
 class Exported(NamedTuple):
@@ -75,8 +80,9 @@ def export(
         Exported: What was written.
 
     Raises:
-        ConfigError: If the model cannot be exported, or format, path and parts do not go together.
+        ConfigError: If format, path and parts do not go together.
         DependencyError: If a package is missing.
+        ExportError: If the model cannot be exported; a kind of ConfigError.
 
     Examples:
         >>> from mmfasternet import FasterNet
@@ -84,23 +90,40 @@ def export(
         >>> export(FasterNet('s').eval(), 'fasternet_s.onnx', 'onnx')
     """
     path = Path(path)
-    if format not in FORMATS:
-        raise ConfigError(f'export: format is {format!r}; choose one of {", ".join(FORMATS)}')
-    if path.suffix != FORMATS[format]:
-        raise ConfigError(f'export: {path} is to be of format {format}; let its name end in {FORMATS[format]}')
-    need_packages(*_PACKAGES[format])
+    check_format(path, format)
     backbone, network = _choose_parts(model, parts)
     # the copy is for whatever the exporters do to it, and for models on a GPU or in half precision
     network = deepcopy(network).cpu().float().requires_grad_(False)
     images = [torch.randn(shape) for shape in _shapes(backbone.patch_embed.proj.in_channels, backbone.stride)]
+    try:
+        metadata, difference = _write(network, backbone.stride, images, path, format, metadata or {})
+    except (MMFasterNetError, OSError):
+        raise
+    except Exception as error:  # the exporters and runtimes have no errors in common
+        names = ' + '.join(type(part).__name__ for part in network)
+        only = '' if len(network) == 1 else "; export the backbone alone, by --backbone-only or parts=('backbone',)"
+        raise ExportError(f'export: {format} cannot express {names} ({_in_short(error)}){only}') from error
+    written = [path, path.with_suffix('.bin')] if format == 'openvino' else [path]
+    return Exported(path, sum(file.stat().st_size for file in written), metadata, difference)
+
+
+def _write(
+    network: nn.Sequential,
+    stride: int,
+    images: Sequence[Tensor],
+    path: Path,
+    format: str,
+    metadata: dict[str, str],
+) -> tuple[dict[str, str], float]:
+    """Write the file and check it; gives its metadata, and the largest relative difference to PyTorch."""
     with torch.no_grad():
         expected = [_as_tuple(network(x)) for x in images]
     metadata = {
-        **(metadata or {}),
+        **metadata,
         'network': ' + '.join(type(part).__name__ for part in network),
         'inputs': f'images (N, {images[0].shape[1]}, H, W)',
         'outputs': ', '.join(_describe(expected[0], images[0])),
-        'stride': str(backbone.stride),
+        'stride': str(stride),
     }
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # torch's and the exporters', about their own insides
@@ -111,16 +134,44 @@ def export(
                 for found, wanted in zip(_as_tuple(infer(x)), outputs, strict=True)
             )
             if not difference <= TOLERANCE:
-                raise RuntimeError(
+                raise ExportError(
                     f'{format} computes something else than PyTorch: a relative difference of {difference:.1g}, at '
                     f'most {TOLERANCE:.0g} is expected; nothing is written to {path}'
                 )
-    written = [path, path.with_suffix('.bin')] if format == 'openvino' else [path]
-    return Exported(path, sum(file.stat().st_size for file in written), metadata, difference)
+    return metadata, difference
+
+
+def _in_short(error: Exception) -> str:
+    """The cause of an exporter's error, and the first sentence of what it says."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    first = next(filter(str.strip, str(error).splitlines()), '')
+    return f'{type(error).__name__}: {first.strip()[:160]}'
+
+
+def check_format(path: Path, format: str) -> None:
+    """Check that a format is known, fits the name of a file, and can be written.
+
+    Args:
+        path (Path): The file.
+        format (str): A key of :data:`FORMATS`.
+
+    Raises:
+        ConfigError: If there is no such format, or the name of the file is that of another.
+        DependencyError: If a package is missing.
+    """
+    if format not in FORMATS:
+        raise ConfigError(f'export: format is {format!r}; choose one of {", ".join(FORMATS)}')
+    if path.suffix != FORMATS[format]:
+        raise ConfigError(f'export: {path} is to be of format {format}; let its name end in {FORMATS[format]}')
+    need_packages(*_PACKAGES[format])
 
 
 def use_backend(model: nn.Module, backend: str, dtype: str = 'float32') -> nn.Module:
     """Let ONNX Runtime or OpenVINO compute the backbone and neck of a model, on the CPU.
+
+    A neck that they cannot express, such as one with deformable convolutions, stays in PyTorch, which one line of the
+    log says.
 
     Args:
         model (Module): A :class:`~mmfasternet.models.FasterNet`, or a detector or classifier whose backbone it is, in
@@ -144,18 +195,26 @@ def use_backend(model: nn.Module, backend: str, dtype: str = 'float32') -> nn.Mo
     if not owners:
         raise ConfigError(f'{type(model).__name__} has no FasterNet as backbone, which {backend} could compute')
     for owner in owners:
-        owner.backbone = _exported(owner, backend, dtype)
-        if getattr(owner, 'neck', None) is not None:
-            owner.neck = nn.Identity()
+        neck = getattr(owner, 'neck', None)
+        try:
+            owner.backbone = _exported(owner, backend, dtype, ('backbone', 'neck'))
+            if neck is not None:
+                owner.neck = nn.Identity()
+        except ExportError as error:
+            if neck is None:
+                raise
+            owner.backbone = _exported(owner, backend, dtype, ('backbone',))
+            reason = str(error).partition('; export the backbone alone')[0]
+            print_log(f'{backend} computes the backbone, PyTorch the neck: {reason}', logger='current')
     return model
 
 
-def _exported(model: nn.Module, backend: str, dtype: str) -> ExportedNetwork:
-    """Backbone and neck by way of a file, which the runtime does not need any more when it has read it."""
+def _exported(model: nn.Module, backend: str, dtype: str, parts: Sequence[str] = PARTS[:2]) -> ExportedNetwork:
+    """Parts of a model by way of a file, which the runtime does not need any more when it has read it."""
     format = 'onnx' if backend == 'onnxruntime' else 'openvino'
     with TemporaryDirectory() as folder:
         path = Path(folder, f'network{FORMATS[format]}')
-        export(model, path, format, parts=('backbone', 'neck'))
+        export(model, path, format, parts)
         return ExportedNetwork(path, backend, dtype)
 
 

@@ -133,7 +133,8 @@ class OptimizedFasterNet(nn.Module):
 def _optimize_neck_and_heads(model: nn.Module, dtype: torch.dtype) -> None:
     """Make the parts behind the backbone fast, each by itself, as far as they compute the same with packed layers."""
     parts = list(find_parts(model))
-    plain = [part for part in parts if not can_pack(part)]
+    weighty = [part for part in parts if next(part.parameters(), None) is not None]
+    plain = [part for part in weighty if not can_pack(part)]
     if plain:
         log_plain(plain, 'not made of plain convolutions, linear layers and norms alone')
     restores = not hands_on(model)
@@ -142,7 +143,7 @@ def _optimize_neck_and_heads(model: nn.Module, dtype: torch.dtype) -> None:
         fast = None
         if has_fast_regions(part):
             fast = RegionFeatures(part)
-        elif part not in plain and next(part.parameters(), None) is not None:
+        elif part in weighty and part not in plain:
             tensors = (*part.parameters(), *part.buffers())
             fast = pack(deepcopy(part, {id(tensor): tensor for tensor in tensors}), dtype)
         # a plain part, too, may be given features that are not restored

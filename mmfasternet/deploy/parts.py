@@ -84,7 +84,7 @@ def log_plain(parts: Sequence[nn.Module], reason: str) -> None:
         reason (str): Why.
     """
     names = ', '.join(dict.fromkeys(type(part).__name__ for part in parts))
-    print_log(f'optimize: {names} computes as before, in plain PyTorch: {reason}', logger='current')
+    print_log(f'optimize: {names}: computed as before, in plain PyTorch: {reason}', logger='current')
 
 
 def find_parts(model: nn.Module) -> Iterator[nn.Module]:
@@ -97,7 +97,7 @@ def find_parts(model: nn.Module) -> Iterator[nn.Module]:
         Module: Each part.
     """
     for name, part in model.named_children():
-        is_container = isinstance(part, (nn.ModuleList, nn.ModuleDict)) or _has_base(part, 'BaseRoIHead')
+        is_container = isinstance(part, (nn.ModuleList, nn.ModuleDict, nn.Sequential)) or _has_base(part, 'BaseRoIHead')
         if is_container:
             yield from find_parts(part)
         elif name not in ('backbone', 'data_preprocessor'):

@@ -151,6 +151,6 @@ def test_mistakes_are_told(network, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match='in training mode; call model.eval'):
         export(FasterNet(TINY, out_indices=(0, 2)), tmp_path / 'a.onnx', 'onnx')
     monkeypatch.setitem(sys.modules, 'onnxscript', None)
-    with pytest.raises(DependencyError, match=r"not installed: onnxscript; .*pip install '\.\[deploy\]'"):
+    with pytest.raises(DependencyError, match=r"not installed: onnxscript; .*pip install 'mmfasternet\[deploy\]'"):
         export(network, tmp_path / 'a.onnx', 'onnx')
     assert not list(tmp_path.iterdir())

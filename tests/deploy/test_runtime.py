@@ -119,5 +119,5 @@ def test_mistakes_are_told(files, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match='other.onnx was not written by mmfasternet'):
         ExportedNetwork(tmp_path / 'other.onnx', 'onnxruntime')
     monkeypatch.setitem(sys.modules, 'openvino', None)
-    with pytest.raises(DependencyError, match=r"not installed: openvino; .*pip install '\.\[deploy\]'"):
+    with pytest.raises(DependencyError, match=r"not installed: openvino; .*pip install 'mmfasternet\[deploy\]'"):
         ExportedNetwork(files['openvino'], 'openvino')
