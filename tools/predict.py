@@ -1,4 +1,4 @@
-"""Find the objects of images with a trained detector, and write a picture and a JSON file for each."""
+"""Predict the objects or classes of images with a trained model, and write a picture and a JSON file for each."""
 
 from __future__ import annotations
 
@@ -16,18 +16,29 @@ def parse_arguments() -> argparse.Namespace:
         epilog='example: python tools/predict.py configs/oriented_rcnn_fasternet_s_dota.py '
         'work_dirs/oriented_rcnn_fasternet_s_dota/epoch_30.pth data/DOTA/test/images --out found',
     )
-    parser.add_argument('config', help='config file of a detector of mmdet or mmrotate')
+    parser.add_argument(
+        'config', help='config file of a detector of mmdet or mmrotate, or of a classifier of mmpretrain'
+    )
     parser.add_argument('checkpoint', help='checkpoint file, path or URL')
-    parser.add_argument('images', nargs='+', metavar='image', help='images, or folders of images')
-    parser.add_argument('--out', default='predictions', help='folder for NAME.jpg and NAME.json (%(default)s)')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='least score of an object (%(default)s)')
+    parser.add_argument(
+        'images', nargs='+', metavar='image', help='images of any format that Pillow reads, or folders of images'
+    )
+    parser.add_argument(
+        '--out',
+        default='predictions',
+        help='folder for NAME.jpg and NAME.json (%(default)s). NAME is that of the image without its ending; where '
+        'several have the same, those of one folder keep the ending, and those of several folders go to folders',
+    )
+    parser.add_argument(
+        '--score-thr', type=float, default=0.3, help='least score of an object (%(default)s); not for classifiers'
+    )
     parser.add_argument('--device', help='where to run, such as cuda:1 or cpu (the first GPU if there is one)')
     parser.add_argument(
         '--tile-size',
         type=int,
         metavar='PIXELS',
-        help='look at larger images in tiles of this side, and merge what is found '
-        '(oriented detectors: the size that they were trained on; others: whole images)',
+        help='look at larger images in tiles of this side, and merge the predictions (detectors of mmrotate: the size '
+        'of the training images if these are on this machine, else of the resize; others: whole images)',
     )
     parser.add_argument(
         '--overlap',

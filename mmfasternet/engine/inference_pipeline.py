@@ -13,8 +13,8 @@ from mmengine.registry import TRANSFORMS
 from torch import Tensor
 
 from ..config_types import type_names
+from ..datasets.data_files import leaf_datasets
 from ..errors import ConfigError, DataError
-from .preflight import leaf_datasets
 
 #: Steps that need ground truth, and all that are derived from them.
 NEEDS_ANNOTATIONS = frozenset([

@@ -13,11 +13,11 @@ from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
 from ..config_types import type_names
+from ..datasets.data_files import leaf_datasets
 from ..datasets.dota_tiles import parse_tile_name
 from ..datasets.image_files import read_size
 from ..errors import DataError
 from .input_images import image_endings
-from .preflight import leaf_datasets
 
 #: How many images of a folder are looked at.
 SAMPLE = 64

@@ -154,3 +154,12 @@ def test_a_split_that_the_config_lacks(run, tmp_path):
     config.write_text(f"_base_ = '{COCO}'\nval_dataloader = None\n")
     code, _, error = run(config, None, '--splits', 'val')
     assert code == 2 and error.startswith('error: --splits val: the config has no such data')
+
+
+def test_a_report_that_cannot_be_written(run, tmp_path):
+    """Checked before the data, which does not exist here."""
+    (tmp_path / 'out').touch()
+    code, printed, errors = run(COCO, tmp_path / 'nowhere')
+    assert (code, printed) == (2, '')
+    assert errors.startswith(f'error: --out {tmp_path}/out cannot be written: {tmp_path}/out exists and is not a folder')
+    assert len(errors.splitlines()) == 1
