@@ -159,8 +159,18 @@ def test_imagenet_r_with_released_weights(tmp_path, mini_imagenet):
     assert len(found) == 200 and top1 == pytest.approx(100 * right / 200, abs=1e-3)
 
 
-def test_mmpretrains_own_tools_run_the_imagenet_recipe(tmp_path, mini_imagenet):
-    """A thousand classes of one image each, the switch of pipelines moved to the second epoch."""
+#: A hook that shows the size of the images that are trained on.
+SIDES = """
+from mmengine.hooks import Hook
+
+class PrintSide(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        print('side', data_batch['inputs'].shape[-1])
+"""
+
+
+def test_both_tools_run_the_imagenet_recipe(tmp_path, mini_imagenet, monkeypatch):
+    """A thousand classes of one image each, the switch of pipelines moved to the second epoch; also resumed."""
     for name in ('configs', 'tools'):
         (tmp_path / name).symlink_to(ROOT / name)
     images = sorted((mini_imagenet / 'train').rglob('*.JPEG'))
@@ -173,12 +183,23 @@ def test_mmpretrains_own_tools_run_the_imagenet_recipe(tmp_path, mini_imagenet):
         for loader in ('train', 'val', 'test')
         for option in ('num_workers=0', 'persistent_workers=False', 'batch_size=8', 'dataset.indices=16')
     ]
+    (tmp_path / 'sides.py').write_text(SIDES)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    options = [*in_process, 'custom_hooks.0.schedule.0.action_epoch=2', 'default_hooks.sides.type=sides.PrintSide']
+    for tool in (MMPRETRAIN_TOOLS / 'train.py', 'tools/train.py'):
+        log = run(
+            tmp_path, tool, 'configs/fasternet_t1_imagenet.py', '--cfg-options', *options, 'train_cfg.max_epochs=2',
+            'default_hooks.logger.interval=1',
+        )  # fmt: skip
+        assert 'Switch train pipeline at epoch 2' in log
+        assert re.search(r'Epoch\(train\) \[2\]\[2/2\]', log)
+        assert re.findall(r'side (\d+)', log) == ['192', '192', '224', '224']
     log = run(
-        tmp_path, MMPRETRAIN_TOOLS / 'train.py', 'configs/fasternet_t1_imagenet.py', '--cfg-options', *in_process,
-        'train_cfg.max_epochs=2', 'custom_hooks.0.schedule.0.action_epoch=2', 'default_hooks.logger.interval=1',
+        tmp_path, 'tools/train.py', 'configs/fasternet_t1_imagenet.py', '--resume', '--cfg-options', *options,
+        'train_cfg.max_epochs=3',
     )  # fmt: skip
-    assert 'Switch train pipeline at epoch 2' in log
-    assert re.search(r'Epoch\(train\) \[2\]\[2/2\]', log)
+    assert re.findall(r'side (\d+)', log) == ['224', '224']
+    assert 'param_scheduler.1 (CosineAnnealingLR) ends at epoch 300: its values after epoch 3 are not reached' in log
     checkpoint = 'work_dirs/fasternet_t1_imagenet/epoch_2.pth'
     config = 'configs/fasternet_t1_imagenet.py'
     run(tmp_path, MMPRETRAIN_TOOLS / 'test.py', config, checkpoint, '--cfg-options', *in_process)
