@@ -8,6 +8,7 @@ environment variable ``MMFASTERNET_TRUST`` names.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pickle
@@ -321,12 +322,19 @@ def _read_pickle(path: Path, map_location: Any) -> Any:
         raise _Refusal(f'is not in the form that torch reads safely ({reason})') from error
 
 
-def _read_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
+def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
+    """Read the tensors and, if its metadata has the classes, as a converted file has, these where MMEngine has them."""
     try:
+        from safetensors import safe_open
         from safetensors.torch import load_file
     except ImportError as error:
         raise DependencyError(f'{path} needs safetensors: pip install safetensors') from error
-    return load_file(path, device=str(map_location) if isinstance(map_location, (str, torch.device)) else 'cpu')
+    tensors = load_file(path, device=str(map_location) if isinstance(map_location, (str, torch.device)) else 'cpu')
+    with safe_open(path, 'pt') as file:
+        metadata = file.metadata() or {}
+    if 'dataset_meta' not in metadata:
+        return tensors
+    return dict(meta=dict(metadata, dataset_meta=json.loads(metadata['dataset_meta'])), state_dict=tensors)
 
 
 @CheckpointLoader.register_scheme('', force=True)

@@ -1,7 +1,9 @@
 """A file converted there and back is the same to the bit, and the new file is one that its library loads."""
 
 import hashlib
+from argparse import Namespace
 
+import numpy as np
 import pytest
 import safetensors
 import timm
@@ -11,10 +13,11 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from safetensors.torch import load_file, save_file
 
+from mmfasternet.checkpoints import converting
 from mmfasternet.checkpoints.converting import convert
 from mmfasternet.checkpoints.formats import recognise
 from mmfasternet.checkpoints.loading import read_checkpoint
-from mmfasternet.errors import CheckpointError
+from mmfasternet.errors import CheckpointError, ConfigError
 from mmfasternet.models import ARCHITECTURES, FasterNet
 
 
@@ -132,3 +135,80 @@ def test_a_list_is_no_checkpoint(tmp_path):
     with pytest.raises(CheckpointError, match='in.pth'):
         convert(tmp_path / 'in.pth', tmp_path / 'out.pth', 'timm')
     assert not (tmp_path / 'out.pth').exists()
+
+
+CLASSES = ('donut', 'hot dog', 'traffic light')
+PALETTE = [(1, 2, 3), (4, 5, 6), (7, 8, 9)]
+#: How libraries and their versions write the classes into a checkpoint.
+METAS = {
+    'MMEngine': dict(dataset_meta=dict(classes=CLASSES, palette=PALETTE)),
+    'MMEngine, a list': dict(dataset_meta=dict(classes=list(CLASSES), palette=PALETTE)),
+    'mmdet 3.0': dict(dataset_meta=dict(CLASSES=CLASSES, PALETTE=PALETTE)),
+    'mmdet 2': dict(CLASSES=CLASSES, PALETTE=PALETTE),
+    'mmcls 0.x': dict(CLASSES=list(CLASSES)),
+}
+
+
+@pytest.mark.parametrize('ending', ['pth', 'safetensors'])
+@pytest.mark.parametrize('meta', METAS)
+@pytest.mark.parametrize('name', ['mmpretrain', 'detector', 'mmdet 2, distributed'])
+def test_the_classes_stay(name, meta, ending, files, tmp_path):
+    others = dict(epoch=12, cfg='model = dict()', mmengine_version='0.10.7')
+    torch.save({**files[name], 'meta': {**METAS[meta], **others}}, tmp_path / 'in.pth')
+    convert(tmp_path / 'in.pth', tmp_path / f'out.{ending}', 'mmfasternet')
+    found = read_checkpoint(tmp_path / f'out.{ending}')
+    assert tuple(found['meta']['dataset_meta']['classes']) == CLASSES
+    if meta != 'mmcls 0.x':
+        assert list(map(tuple, found['meta']['dataset_meta']['palette'])) == PALETTE
+    for key, value in others.items():
+        assert str(found['meta'][key]) == str(value)
+    assert found['meta']['converted_to'] == 'mmfasternet'
+    # and once more
+    convert(tmp_path / f'out.{ending}', tmp_path / 'again.pth', 'mmfasternet')
+    again = read_checkpoint(tmp_path / 'again.pth')
+    assert tuple(again['meta']['dataset_meta']['classes']) == CLASSES
+    assert_same(again['state_dict'], found['state_dict'])
+
+
+def test_a_trusted_file_becomes_harmless(files, tmp_path, monkeypatch):
+    meta = dict(
+        dataset_meta=dict(classes=CLASSES), args=Namespace(lr=1), seed=np.int64(3), hook_msgs=dict(a=[Namespace()])
+    )
+    torch.save({**files['detector'], 'meta': meta}, tmp_path / 'in.pth')
+    monkeypatch.setenv('MMFASTERNET_TRUST', str(tmp_path / 'in.pth'))
+    convert(tmp_path / 'in.pth', tmp_path / 'out.pth', 'mmfasternet')
+    monkeypatch.delenv('MMFASTERNET_TRUST')
+    found = torch.load(tmp_path / 'out.pth', weights_only=True)['meta']
+    assert found['dataset_meta'] == dict(classes=CLASSES) and found['seed'] == 3
+    assert not {'args', 'hook_msgs'} & found.keys()
+
+
+def test_versions_of_modules_stay(tmp_path):
+    init_default_scope('mmpretrain')
+    backbone = dict(type='FasterNet', arch='t0', out_indices=(3,))
+    head = dict(type='LinearClsHead', num_classes=3, in_channels=320)
+    neck = dict(type='GlobalAveragePooling')
+    state_dict = MODELS.build(dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head)).state_dict()
+    torch.save(dict(meta={}, state_dict=state_dict), tmp_path / 'in.pth')
+    convert(tmp_path / 'in.pth', tmp_path / 'out.pth', 'mmfasternet')
+    found = torch.load(tmp_path / 'out.pth', weights_only=True)['state_dict']
+    assert found._metadata == state_dict._metadata
+    assert found._metadata['backbone.patch_embed.norm'] == dict(version=2)
+
+
+def test_what_only_a_training_needs_is_named(files, tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(converting, 'print_log', lambda text, **settings: lines.append(text))
+    whole = {**files['detector'], 'optimizer': dict(state={1: 2}), 'ema_state_dict': {'steps': 3}, 'message_hub': {}}
+    torch.save(whole, tmp_path / 'in.pth')
+    convert(tmp_path / 'in.pth', tmp_path / 'out.pth', 'mmfasternet')
+    assert lines == ['optimizer, ema_state_dict not converted: resume the training from the file as it was']
+
+
+def test_where_nothing_can_be_written(files, tmp_path):
+    torch.save(files['timm'], tmp_path / 'in.pth')
+    for out, reason in (('in.pth/out.pth', 'in.pth exists and is not a folder'), ('there', 'there is a folder')):
+        (tmp_path / 'there').mkdir(exist_ok=True)
+        with pytest.raises(ConfigError, match=f'OUT .*{reason}'):
+            # and that comes before anything is read
+            convert(tmp_path / 'missing.pth', tmp_path / out, 'timm', overwrite=True)
