@@ -11,8 +11,7 @@ from mmengine.config import Config
 
 from ..deploy import FORMATS, PARTS, Exported, check_format
 from ..deploy import export as write
-from ..errors import ConfigError
-from ..files import check_writable
+from ..files import check_writable, write_faults
 from .launch import read_config
 from .predict import load_model
 
@@ -39,12 +38,8 @@ def export(args: Namespace) -> Exported:
     if meta.get('classes'):
         metadata['classes'] = json.dumps(list(meta['classes']))
     parts = PARTS[:1] if args.backbone_only else PARTS
-    try:
+    with write_faults(path, '--out'):
         return write(model.eval(), path, args.format, parts, metadata)
-    except OSError as error:
-        raise ConfigError(
-            f'--out {path} cannot be written: {error.strerror}; make room, or choose another path'
-        ) from error
 
 
 def _describe_images(cfg: Config) -> dict[str, str]:

@@ -260,7 +260,9 @@ class FasterNet(BaseModule):
         layer_scale_init_value (float): Start of the learnt scale of each block's branch; 0 leaves it out. Defaults
             to 0.
         out_indices (Sequence[int]): Stages that are returned, from 0. Stages after the last of them are not built.
-            Defaults to ``(0, 1, 2, 3)``.
+            Return only what the neck uses, as the norm of another output gets no gradient, at which several processes
+            stop: with a neck that has ``start_level=1``, set ``out_indices=(1, 2, 3)``, three ``in_channels`` and
+            ``start_level=0``. Defaults to ``(0, 1, 2, 3)``.
         output_norm (bool): Whether each output passes a norm of its own, as in the released detectors. Defaults to
             True.
         norm_cfg (dict): Normalization layer: BN, SyncBN, GN (with ``num_groups``) or a registered one. Defaults to

@@ -1,11 +1,18 @@
 """The export command, run as a user runs it."""
 
+import errno
+import os
+from argparse import Namespace
+
 import onnx
 import pytest
 import torch
 from conftest import as_released, make_timm
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+
+from mmfasternet.engine.export import export
+from mmfasternet.errors import ConfigError
 
 DETECTOR = 'configs/mask_rcnn_fasternet_t0_mini_coco.py'
 CLASSIFIER = 'configs/fasternet_t0_imagenet.py'
@@ -51,3 +58,35 @@ def test_mistakes_are_one_line(run_tool, detector):
         assert done.returncode == 2
         assert [line for line in done.stderr.splitlines() if line.startswith(message)]
         assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('out', 'message'),
+    [
+        ('file/a.onnx', 'cannot be written: .*file exists and is not a folder'),
+        ('folder.onnx', 'folder.onnx is a folder; expected a file'),
+        ('a.xml', 'a.xml is to be of format onnx; let its name end in .onnx'),
+    ],
+)
+def test_where_it_writes_is_checked_before_the_model_is_loaded(checkout, monkeypatch, out, message):
+    monkeypatch.chdir(checkout)
+    (checkout / 'file').touch()
+    (checkout / 'folder.onnx').mkdir()
+    arguments = Namespace(config=DETECTOR, checkpoint='gone.pth', format='onnx', out=out, backbone_only=False)
+    with pytest.raises(ConfigError, match=message):
+        export(arguments)
+
+
+def test_home_and_a_disk_that_fills_up(checkout, detector, monkeypatch):
+    def fill(*arguments, **settings):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.chdir(checkout)
+    monkeypatch.setenv('HOME', str(checkout))
+    arguments = Namespace(
+        config=DETECTOR, checkpoint=detector, format='torch-export', out='~/a.pt2', backbone_only=True
+    )
+    assert export(arguments).path == checkout / 'a.pt2'
+    monkeypatch.setattr(torch.export, 'save', fill)
+    with pytest.raises(ConfigError, match='^--out .*a.pt2 cannot be written: No space left on device; make room'):
+        export(arguments)
