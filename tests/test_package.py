@@ -4,6 +4,7 @@ import email
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 from conftest import ROOT
 
@@ -43,6 +44,25 @@ print(mmfasternet.CONFIG_DIR, type(MODELS.build(config.model).backbone).__name__
 """
     output = run('-c', script, cwd=tmp_path, env={'PYTHONPATH': str(tmp_path / 'site'), 'PATH': ''})
     assert f'{tmp_path}/site/mmfasternet/.mim/configs FasterNet' in output
+
+
+def test_an_installed_user_is_not_sent_to_a_makefile(wheel, tmp_path):
+    run('-m', 'pip', 'install', '--no-deps', '--target', tmp_path / 'site', wheel)
+    (tmp_path / 'config.py').write_text("_base_ = 'mmyolo::yolov5/yolov5_s.py'\n")
+    script = """
+from mmfasternet.engine.launch import read_config
+from mmfasternet.errors import DependencyError
+from mmfasternet.installation import tool
+try:
+    read_config('config.py')
+except DependencyError as error:
+    print(error)
+print(tool('check_data'))
+"""
+    output = run('-c', script, cwd=tmp_path, env={'PYTHONPATH': str(tmp_path / 'site'), 'PATH': ''})
+    *_, error, command = output.splitlines()
+    assert 'mmyolo is not installed' in error and 'pip install onedl-mm' in error and 'make' not in error
+    assert Path(command.removeprefix('python ')).is_file()
 
 
 def test_the_backbone_needs_torch_and_mmengine_alone():
