@@ -75,8 +75,11 @@ class InferencePipeline:
         elif 'LoadMultiChannelImageFromFiles' in names:
             raise ConfigError('the test pipeline reads several files for each image; predict reads one')
         self._built = [_build(step) for step in self.steps]
-        settings = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-        self._channels = len(settings.get('mean') or ())
+        model = cfg.get('model') or {}
+        settings = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+        means = len(settings.get('mean') or ())
+        # one mean is for any number of channels
+        self._channels = (model.get('backbone') or {}).get('in_channels') or (means if means > 1 else None)
 
     def __call__(self, image: np.ndarray, path: str | None = None) -> dict[str, Any]:
         """Prepare an image.
@@ -106,7 +109,8 @@ class InferencePipeline:
             if results is None:
                 raise DataError('the test pipeline drops it')
         inputs = results.get('inputs')
-        if self._channels > 1 and isinstance(inputs, Tensor) and inputs.ndim == 3 and len(inputs) != self._channels:
+        is_image = isinstance(inputs, Tensor) and inputs.ndim == 3
+        if self._channels and is_image and len(inputs) != self._channels:
             raise DataError(f'the image has {len(inputs)} channels, the model takes {self._channels}')
         return results
 

@@ -34,7 +34,7 @@ from .input_images import ImageReader, as_picture, check_results, find_images, r
 from .launch import read_config
 from .library import library_of
 from .outputs import Mask, draw_classes, draw_oriented, draw_upright, write_classes, write_json
-from .palette import complete_palette
+from .palette import with_palette
 from .preflight import check_checkpoint, fetch_checkpoint
 from .training_tiles import training_tiles
 
@@ -87,14 +87,13 @@ class Detector:
         self.overlap = self.tile_size // 5 if overlap is None and self.tile_size else overlap
         if self.tile_size and not 0 <= self.overlap < self.tile_size:
             raise ConfigError(f'tiles of {self.tile_size} pixels that overlap by {self.overlap}; expected less overlap')
-        test_cfg = cfg.model.get('test_cfg') or {}
+        test_cfg = (cfg.get('model') or {}).get('test_cfg') or {}
         nms = (test_cfg.get('rcnn') or test_cfg).get('nms') or {}
         default_iou = ORIENTED_NMS_IOU if library == 'mmrotate' else NMS_IOU
         self.nms_cfg = dict(iou_threshold=nms.get('iou_threshold', default_iou))
         self.score_thr = score_thr
         self.visualizer = _visualizer(cfg) if library == 'mmdet' else None
-        self.model, meta = _model_on(cfg, checkpoint, device)
-        self.dataset_meta = _name_all(meta, ())
+        self.model, self.dataset_meta = _model_on(cfg, checkpoint, device)
 
     def windows(self, width: int, height: int) -> np.ndarray:
         """Say which tiles of an image the detector looks at.
@@ -158,9 +157,11 @@ class Detector:
             pixels (ndarray): The image as the test pipeline reads it.
         """
         found = self(pixels)
-        picture, meta = as_picture(pixels), _name_all(self.dataset_meta, found.labels.tolist())
+        picture = as_picture(pixels)
+        names = _name_all(self.dataset_meta, found.labels.tolist())
+        meta = with_palette({**self.dataset_meta, 'classes': names})
         with write_faults(out.parent, '--out'):
-            write_json(_add(out, '.json'), path, picture.size, found, meta['classes'])
+            write_json(_add(out, '.json'), path, picture.size, found, names)
             if self.visualizer and found.bboxes.size(1) == 4:
                 self.visualizer.dataset_meta = meta
                 draw_upright(_add(out, '.jpg'), picture, found, self.visualizer)
@@ -216,10 +217,10 @@ class Classifier:
             pixels (ndarray): The image as the test pipeline reads it.
         """
         ranked = self(pixels)
-        picture, classes = as_picture(pixels), _name_all(self.dataset_meta, [label for label, _ in ranked])['classes']
+        picture, names = as_picture(pixels), _name_all(self.dataset_meta, [label for label, _ in ranked])
         with write_faults(out.parent, '--out'):
-            write_classes(_add(out, '.json'), path, picture.size, ranked, classes)
-            draw_classes(_add(out, '.jpg'), picture, ranked, classes)
+            write_classes(_add(out, '.json'), path, picture.size, ranked, names)
+            draw_classes(_add(out, '.jpg'), picture, ranked, names)
 
 
 def _run(model: nn.Module, packed: list[dict[str, Any]]) -> list[Any]:
@@ -280,11 +281,10 @@ def _model_on(cfg: Config, checkpoint: str, device: str) -> tuple[nn.Module, dic
     return model, meta
 
 
-def _name_all(meta: dict[str, Any], labels: Sequence[int]) -> dict[str, Any]:
-    """Give every class that is predicted a name and a colour, though neither checkpoint nor config has them."""
+def _name_all(meta: dict[str, Any], labels: Sequence[int]) -> list[str]:
+    """Name every class that is predicted, though neither checkpoint nor config may do so."""
     names = list(meta.get('classes') or ())
-    names += [f'class {label}' for label in range(len(names), max(labels, default=-1) + 1)]
-    return {**meta, 'classes': names, 'palette': complete_palette(meta.get('palette'), len(names))}
+    return names + [f'class {label}' for label in range(len(names), max(labels, default=-1) + 1)]
 
 
 def load_model(cfg: Config, checkpoint: str) -> tuple[nn.Module, dict[str, Any]]:
@@ -299,8 +299,11 @@ def load_model(cfg: Config, checkpoint: str) -> tuple[nn.Module, dict[str, Any]]
         else of the config.
 
     Raises:
+        ConfigError: The config has no model.
         CheckpointError: The weights are not there, or belong to another model.
     """
+    if not isinstance(cfg.get('model'), dict):
+        raise ConfigError(f'model is {cfg.get("model")!r}; expected a dict with the type of the model')
     check_checkpoint(checkpoint, 'checkpoint')
     fetch_checkpoint(checkpoint, 'checkpoint')
     settings = dict(cfg.model)

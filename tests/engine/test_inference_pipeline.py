@@ -39,12 +39,10 @@ class OwnAnnotations(LoadAnnotations):
     """A reader of a user's."""
 
 
-def pipeline(*steps, loader='test_dataloader', **settings):
+def pipeline(*steps, loader='test_dataloader', mean=(1.0, 1.0, 1.0), in_channels=None, **settings):
     dataset = dict(type='mmdet.CocoDataset', pipeline=list(steps))
-    preprocessor = dict(type='mmdet.DetDataPreprocessor', mean=[1.0] * 3, std=[1.0] * 3)
-    return InferencePipeline(
-        Config({'model': dict(data_preprocessor=preprocessor), loader: dict(dataset=dataset), **settings})
-    )
+    model = dict(data_preprocessor=dict(mean=mean), backbone=dict(in_channels=in_channels) if in_channels else {})
+    return InferencePipeline(Config({'model': model, loader: dict(dataset=dataset), **settings}))
 
 
 @pytest.mark.parametrize(
@@ -117,3 +115,6 @@ def test_images_with_other_channels_than_the_model():
         pipeline(LOAD, PACK)(np.zeros((40, 32, 4), np.uint8))
     with pytest.raises(DataError, match='the image has 1 channels, the model takes 3'):
         pipeline(LOAD, PACK)(np.zeros((40, 32), np.uint8))
+    with pytest.raises(DataError, match='the image has 3 channels, the model takes 1'):
+        pipeline(LOAD, PACK, mean=[1.0], in_channels=1)(IMAGE)
+    assert len(pipeline(LOAD, PACK, mean=[1.0])(IMAGE)['inputs']) == 3

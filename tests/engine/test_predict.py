@@ -106,6 +106,8 @@ def test_weights_of_another_model(checkout, tmp_path):
 def test_what_is_no_detector_and_a_device_that_is_not_there(make_detector, checkout):
     with pytest.raises(ConfigError, match='device cuda:99 cannot be used'):
         make_detector(UPRIGHT, device='cuda:99')
+    with pytest.raises(ConfigError, match='^model is None; expected a dict'):
+        load_model(Config(dict(default_scope='mmdet')), 'a.pth')
     cfg = Config(dict(default_scope='mmpretrain'))
     with pytest.raises(ConfigError, match='expected the config of a detector .* this is one of mmpretrain'):
         Detector(cfg, 'a.pth', 'cpu', score_thr=0.3)
