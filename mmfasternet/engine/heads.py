@@ -32,8 +32,8 @@ def check_class_counts(model: dict[str, Any], meta: dict[str, Any], setting: str
     Raises:
         ConfigError: If the number of a head differs.
     """
-    # such a model is given the names of the classes, and takes any number of them
-    if any('language_model' in part for part in dicts_in(model)):
+    # one is given the names of the classes, and takes any number; the other tracks some of those that its data has
+    if 'tracker' in model or any('language_model' in part for part in dicts_in(model)):
         return
     objects = meta.get('thing_classes') or meta.get('classes') or ()
     expected = {

@@ -80,7 +80,7 @@ def test_a_default_counts_too():
 
 
 def test_what_has_labels_of_its_own():
-    """RPN, backbones, the stuff of HTC, models that are given the names of classes."""
+    """RPN, backbones, the stuff of HTC, trackers, models that are given the names of classes."""
     init_default_scope('mmdet')
     model = dict(
         backbone=dict(num_classes=1000),
@@ -88,7 +88,8 @@ def test_what_has_labels_of_its_own():
         roi_head=dict(semantic_head=dict(type='FusedSemanticHead', num_classes=183)),
     )
     check_class_counts(model, DOTA, 'x')
-    check_class_counts(dict(language_model=dict(type='BertModel'), bbox_head=dict(num_classes=256)), DOTA, 'x')
+    for part in ('language_model', 'tracker'):
+        check_class_counts({part: dict(type='X'), 'bbox_head': dict(num_classes=256)}, DOTA, 'x')
 
 
 @pytest.mark.parametrize('split', ['train', 'val', 'test'])
