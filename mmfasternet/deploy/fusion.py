@@ -137,8 +137,10 @@ def _optimize_neck_and_heads(model: nn.Module, dtype: torch.dtype) -> None:
     plain = [part for part in weighty if not can_pack(part)]
     if plain:
         log_plain(plain, 'not made of plain convolutions, linear layers and norms alone')
-    restores = not hands_on(model)
-    model.backbone.restores = restores
+    # features go on as they are if nothing else looks at them; what heads give is decoded, in float32
+    passes = hands_on(model)
+    model.backbone.restores = not passes
+    neck = set((getattr(model, 'neck', None) or nn.Identity()).modules())
     for part in parts:
         fast = None
         if has_fast_regions(part):
@@ -147,7 +149,8 @@ def _optimize_neck_and_heads(model: nn.Module, dtype: torch.dtype) -> None:
             tensors = (*part.parameters(), *part.buffers())
             fast = pack(deepcopy(part, {id(tensor): tensor for tensor in tensors}), dtype)
         # a plain part, too, may be given features that are not restored
-        part.forward = CheckedForward(part, fast, dtype, restores)
+        is_between = part in neck or has_fast_regions(part)
+        part.forward = CheckedForward(part, fast, dtype, restores=not (passes and is_between))
 
 
 def _fold(conv: nn.Conv2d, norm: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
