@@ -95,6 +95,8 @@ def read_annotations(path: Path, needs_annotations: bool = True) -> dict[str, li
             content = json.loads(_read_text(path), parse_constant=lambda name: None)
     except OSError as error:
         raise DataError(f'{path} cannot be read: {error.strerror}') from error
+    except DataError:
+        raise
     except (ValueError, RecursionError) as error:
         raise DataError(f'{path} is not JSON: {error}; fetch the file again') from error
     if isinstance(content, dict) and not needs_annotations:
@@ -160,6 +162,7 @@ def missing_files(folder: Path, names: Sequence[str]) -> list[str]:
     return missing
 
 
+@_uncollected()
 def check_annotations(
     content: Mapping[str, list],
     classes: Sequence[str] = (),

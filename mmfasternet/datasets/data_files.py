@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from mmengine.fileio import list_from_file
@@ -33,7 +34,7 @@ _HINTS = {
 }
 #: What the settings of a data set must be that are looked at here, if they are there.
 _SETTINGS = {
-    'type': (str, type),
+    'type': (str, type, FunctionType),
     'data_root': str,
     'ann_file': str,
     'data_prefix': (str, dict),
@@ -314,6 +315,8 @@ def label_file_of(dataset: dict[str, Any], files: DataFiles) -> Path | None:
 
 def _named_classes(dataset: dict[str, Any], setting: str) -> Sequence[str]:
     kind = dataset_class(dataset, setting)
+    if 'HRSCDataset' in type_names(dataset, DATASETS) and not dataset.get('classwise'):
+        return ('ship',)  # its 31 classes are for whoever asks for them
     known = getattr(kind, 'METAINFO', None) or {}
     metainfo = dataset.get('metainfo') or {}
     if 'CLASSES' in metainfo and 'CLASSES' not in known:

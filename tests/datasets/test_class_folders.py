@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import timm
+from mmpretrain.datasets import CustomDataset
 
 from mmfasternet.datasets.class_folders import (
     IMAGENET_R_WNIDS,
@@ -112,3 +113,84 @@ def test_a_label_file_that_does_not(root, line, message):
         check_label_file(path, root, WNIDS)
     assert str(error.value).startswith(f'{path}:2: ')
     assert message in str(error.value)
+
+
+def mmpretrains(root, **options):
+    """mmpretrain's own data set of the folders: names and labels."""
+    data = CustomDataset(data_prefix=str(root), **options)
+    return [
+        (Path(item['img_path']).relative_to(root).as_posix(), item['gt_label'])
+        for item in map(data.get_data_info, range(len(data)))
+    ]
+
+
+def make_nested(root):
+    (root / WNIDS[1] / 'day/sunny').mkdir(parents=True)
+    (root / WNIDS[1] / 'day/sunny/c.png').write_bytes(b'image')
+
+
+def make_stray(root):
+    for name in ('.DS_Store', 'labels.csv', 'stray.jpg', f'{WNIDS[0]}/.DS_Store', f'{WNIDS[0]}/._a.jpg'):
+        (root / name).write_bytes(b'')
+
+
+def make_empty_hidden(root):
+    (root / WNIDS[0] / '.cache').mkdir()
+
+
+def make_folder_like_image(root):
+    (root / WNIDS[0] / 'album.jpg').mkdir()
+    (root / WNIDS[0] / 'album.jpg/x.JPG').write_bytes(b'image')
+
+
+@pytest.mark.parametrize('change', [make_nested, make_stray, make_empty_hidden, make_folder_like_image])
+def test_the_images_are_those_that_mmpretrain_lists(root, change):
+    change(root)
+    found = list_class_folders(root)
+    ours = [(f'{name}/{file}', label) for label, name in enumerate(found) for file in found[name]]
+    assert sorted(ours) == sorted(mmpretrains(root))
+
+
+def test_other_endings(root):
+    (root / WNIDS[0] / 'c.WEBP').write_bytes(b'image')
+    assert list_class_folders(root, endings=['.webp', '.jpg', '.jpeg'])[WNIDS[0]] == ['a.jpg', 'b.JPEG', 'c.WEBP']
+
+
+@pytest.mark.parametrize('name', ['.ipynb_checkpoints', '.git', '__MACOSX', '@eaDir'])
+@pytest.mark.parametrize('classes', [(), WNIDS, ('fish', 'bug', 'star')])
+def test_folders_that_are_no_class_shift_the_labels(root, name, classes):
+    (root / name).mkdir()
+    with pytest.raises(DataError, match=f'{name} is among the class folders.* shifts the labels .* rm -r ".*{name}"$'):
+        list_class_folders(root, classes)
+    # mmpretrain gives the labels in the order of all folders
+    assert dict(mmpretrains(root))[f'{WNIDS[0]}/a.jpg'] == 1
+
+
+def test_copies_in_hidden_folders(root):
+    (root / WNIDS[0] / '.ipynb_checkpoints').mkdir()
+    (root / WNIDS[0] / '.ipynb_checkpoints/a-checkpoint.jpg').write_bytes(b'image')
+    assert (f'{WNIDS[0]}/.ipynb_checkpoints/a-checkpoint.jpg', 0) in mmpretrains(root)
+    with pytest.raises(DataError, match=r'1 images are in hidden folders.*a-checkpoint.jpg; remove the folders, rm -r'):
+        list_class_folders(root)
+
+
+def test_no_folders(tmp_path):
+    with pytest.raises(DataError, match='has no folders; expected one for each class'):
+        list_class_folders(tmp_path)
+
+
+def test_labels_beyond_what_the_model_knows(root):
+    path = root / 'val.txt'
+    path.write_text('flat.jpg 1\nflat.jpg 2\n')
+    (root / 'flat.jpg').write_bytes(b'image')
+    assert check_label_file(path, root, (), known=3) == 2
+    with pytest.raises(DataError, match=r"val.txt:2: 'flat.jpg 2'; expected an image and a label from 0 to 1"):
+        check_label_file(path, root, (), known=2)
+
+
+@pytest.mark.parametrize('data', [b'', 'a.jpg 0\n'.encode('utf-16')])
+def test_a_label_file_that_cannot_be_read(root, data):
+    path = root / 'val.txt'
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r'val.txt is (empty|not text in UTF-8)'):
+        check_label_file(path, root, ())
