@@ -8,6 +8,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmfasternet.datasets.data_files import classes_of
 from mmfasternet.engine.heads import check_class_counts
 from mmfasternet.engine.launch import read_config
 from mmfasternet.engine.preflight import check
@@ -106,3 +107,9 @@ def test_the_start_of_a_run_compares(split, mini_coco, monkeypatch):
     cfg[f'{split}_dataloader'].dataset.metainfo.classes = cfg.train_dataloader.dataset.metainfo.classes[:7]
     with pytest.raises(ConfigError, match=f'{split}_dataloader: the data has 7 classes .*model.roi_head.mask_head.num'):
         check(cfg, mode)
+
+
+@pytest.mark.parametrize(('classwise', 'count'), [(False, 1), (True, 31)])
+def test_the_one_class_of_hrsc(classwise, count):
+    init_default_scope('mmrotate')
+    assert len(classes_of(dict(type='HRSCDataset', classwise=classwise), 'x')) == count
