@@ -426,7 +426,8 @@ def _is_box(value: Any) -> bool:
     return (
         isinstance(value, list)
         and len(value) == 4
-        and all(type(number) in NUMBERS and -LARGEST <= number <= LARGEST for number in value)
+        and NUMBERS.issuperset(map(type, value))
+        and -LARGEST <= min(value) <= max(value) <= LARGEST
     )
 
 

@@ -105,6 +105,20 @@ def test_images_are_decoded_if_asked_for(run, own_data):
     assert code == 1 and '000000000203.jpg: image file is truncated' in printed
 
 
+def test_images_are_decoded_with_the_backend_of_the_config(run, own_data, tmp_path):
+    path = own_data / 'val2017/000000000203.jpg'
+    with Image.open(path) as image:
+        image.save(path, 'TGA')
+    code, printed, _ = run(COCO, own_data, '--splits', 'val')
+    assert code == 1 and '000000000203.jpg: cv2 cannot decode it; save it as JPEG or PNG' in printed
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f"_base_ = '{COCO}'\nval_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile', "
+        "imdecode_backend='pillow')]))\n"
+    )
+    assert run(config, own_data, '--splits', 'val', '--decode')[0] == 0
+
+
 def test_tiles_of_dota(run, mini_dota, tmp_path):
     split_dota(mini_dota, tmp_path / 'tiles', splits=['train', 'val'], size=384, overlap=160)
     config = ROOT / 'configs/oriented_rcnn_fasternet_t0_mini_dota.py'
@@ -161,5 +175,7 @@ def test_a_report_that_cannot_be_written(run, tmp_path):
     (tmp_path / 'out').touch()
     code, printed, errors = run(COCO, tmp_path / 'nowhere')
     assert (code, printed) == (2, '')
-    assert errors.startswith(f'error: --out {tmp_path}/out cannot be written: {tmp_path}/out exists and is not a folder')
+    assert errors.startswith(
+        f'error: --out {tmp_path}/out cannot be written: {tmp_path}/out exists and is not a folder'
+    )
     assert len(errors.splitlines()) == 1
