@@ -114,5 +114,5 @@ def _compare_images(path: Path, annotations: list[Path], setting: str) -> None:
 
 
 def _image_names(path: Path) -> set[tuple[Any, str]]:
-    images = read_annotations(path)['images']
+    images = read_annotations(path, needs_annotations=False)['images']
     return {(image.get('id'), str(image.get('file_name'))) for image in images if isinstance(image, dict)}
