@@ -12,13 +12,15 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import DataError, first_few
-from .coco_masks import LARGEST, NUMBERS, mask_fault
+from .coco_masks import LARGEST, NUMBERS, mask_fault, odd_masks
 from .findings import Finding, Kind, Report, show
 
 _STOPS = 'training stops'
@@ -90,7 +92,7 @@ def read_annotations(path: Path, needs_annotations: bool = True) -> dict[str, li
         DataError: It cannot be read, or is not in the format of COCO.
     """
     try:
-        with _uncollected():
+        with uncollected():
             # NaN and the infinities, which Python writes and JSON does not know, are no numbers to work with
             content = json.loads(_read_text(path), parse_constant=lambda name: None)
     except OSError as error:
@@ -126,8 +128,12 @@ def _read_text(path: Path) -> str:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep the garbage collector from looking again and again through millions of new objects, which are no garbage."""
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector from looking again and again through millions of new objects, which are no garbage.
+
+    Yields:
+        None: Until it may look again, best when the objects are gone.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -148,21 +154,21 @@ def missing_files(folder: Path, names: Sequence[str]) -> list[str]:
         list[str]: The names of those that are missing.
     """
     # one listing a folder: a look at each of 118,000 files takes minutes on a network disk
-    listings: dict[Path, set[str]] = {}
+    listings: dict[str, set[str]] = {}
     missing = []
     for name in names:
-        file = folder / name
-        if file.parent not in listings:
+        parent, file = os.path.split(os.path.join(folder, name))  # noqa: PTH118, as a Path of each takes a second
+        if parent not in listings:
             try:
-                listings[file.parent] = set(os.listdir(file.parent))  # noqa: PTH208, which makes a Path of each
+                listings[parent] = set(os.listdir(parent))  # noqa: PTH208
             except (OSError, ValueError):  # a ValueError if the name can be none of a file
-                listings[file.parent] = set()
-        if file.name not in listings[file.parent]:
+                listings[parent] = set()
+        if file not in listings[parent]:
             missing.append(name)
     return missing
 
 
-@_uncollected()
+@uncollected()
 def check_annotations(
     content: Mapping[str, list],
     classes: Sequence[str] = (),
@@ -188,7 +194,7 @@ def check_annotations(
     findings: list[Finding] = []
     images = _read_images(content, findings)
     categories = _read_categories(content, findings)
-    wanted = set(classes or categories.values())
+    wanted = {key for key, name in categories.items() if not classes or name in classes}
     findings += _compare_classes(list(classes), list(categories.values()))
     objects = _read_objects(content, images, categories, findings)
 
@@ -198,8 +204,10 @@ def check_annotations(
     starts, extents = boxes[:, :2], boxes[:, 2:]
     ends = starts + extents
     inside = (np.minimum(ends, sizes) - np.maximum(starts, 0)).clip(min=0)
-    has_class = _true_for(objects, lambda item: categories[item['category_id']] in wanted)
-    is_crowd = _true_for(objects, lambda item: item.get('iscrowd'))
+    areas = [item['area'] for item in objects]
+    crowds = [item.get('iscrowd') for item in objects]
+    has_class = _true_for([item['category_id'] in wanted for item in objects])
+    is_crowd = _true_for(crowds)
 
     def tell(kind: Kind, are_meant: np.ndarray) -> None:
         for index in np.flatnonzero(are_meant):
@@ -212,8 +220,8 @@ def check_annotations(
 
     are_left = np.ones(len(objects), dtype=bool)
     for kind, are_meant in (
-        (IGNORED, _true_for(objects, lambda item: item.get('ignore'))),
-        (NO_AREA, _true_for(objects, lambda item: item['area'] <= 0) | (extents < 1).any(axis=1)),
+        (IGNORED, _true_for([item.get('ignore') for item in objects])),
+        (NO_AREA, _true_for([area <= 0 for area in areas]) | (extents < 1).any(axis=1)),
         (OUTSIDE, inside.prod(axis=1) == 0),
         (OTHER_CLASS, ~has_class),
     ):
@@ -224,13 +232,15 @@ def check_annotations(
     tell(PARTLY_OUTSIDE, are_left & ((starts < -ROUNDING) | (ends > sizes + ROUNDING)).any(axis=1))
     tell(CROWD, are_left & is_crowd)
     are_scored = has_class & reads_file
-    findings += _check_crowds(objects, frames, are_left | are_scored, are_scored)
+    is_odd = _true_for([crowd not in (0, 1) for crowd in crowds])
+    findings += _check_crowds(objects, frames, is_odd & (are_left | are_scored), are_scored)
     findings += _check_scored_ids(objects, frames, are_scored, images, categories)
-    is_huge = _true_for(objects, lambda item: item['area'] > LARGEST_SCORED)
+    is_huge = _true_for([area > LARGEST_SCORED for area in areas])
     tell(NOT_SCORED, are_scored & ~is_crowd & is_huge)
     scores_masks = (are_scored if reads_file else are_left) & ('segm' in scored)
     if with_masks or scores_masks.any():
-        for index in np.flatnonzero((are_left & with_masks) | scores_masks):
+        indices = np.flatnonzero((are_left & with_masks) | scores_masks)
+        for index in odd_masks([objects[index].get('segmentation') for index in indices], indices):
             item, image = objects[index], frames[index]
             fault = mask_fault(item.get('segmentation'), image, bool(scores_masks[index]))
             if fault:
@@ -244,7 +254,8 @@ def check_annotations(
             dropped.add(image_id)
             size = f'{image["width"]}x{image["height"]}'
             findings.append(Finding(NO_OBJECTS if is_empty else TOO_SMALL, image['file_name'], detail=size))
-    are_left &= _true_for(objects, lambda item: item['image_id'] not in dropped)
+    if dropped:
+        are_left &= _true_for([item['image_id'] not in dropped for item in objects])
     report = Report(
         len(content['images']),
         len(content['annotations']),
@@ -252,16 +263,16 @@ def check_annotations(
         int(are_left.sum()),
         findings,
         learned=int((are_left & ~is_crowd).sum()),
-        scored=int((has_class & ~is_crowd & ~is_huge & _true_for(objects, lambda item: item['area'] >= 0)).sum()),
+        scored=int((has_class & ~is_crowd & ~is_huge & _true_for([area >= 0 for area in areas])).sum()),
     )
     return Annotations(images, [objects[index] for index in np.flatnonzero(are_left)]), report
 
 
 def _check_crowds(
-    objects: Sequence[dict[str, Any]], frames: Sequence[dict[str, Any]], are_read: np.ndarray, are_scored: np.ndarray
+    objects: Sequence[dict[str, Any]], frames: Sequence[dict[str, Any]], are_odd: np.ndarray, are_scored: np.ndarray
 ) -> Iterator[Finding]:
     """Mmdet asks whether ``iscrowd`` is true, as any text is; pycocotools asks that first and then for its integer."""
-    for index in np.flatnonzero(are_read & ~_true_for(objects, lambda item: item.get('iscrowd', -1) in (0, 1))):
+    for index in np.flatnonzero(are_odd):
         item, image = objects[index], frames[index]
         if item.get('iscrowd') is not None:
             yield describe(BAD_CROWD, item, image, f'iscrowd is {show(item["iscrowd"])}; write 0 or 1')
@@ -364,6 +375,8 @@ def _read_objects(
     findings: list[Finding],
 ) -> list[dict[str, Any]]:
     """Give the annotations whose image and category are there."""
+    if _are_plain(content['annotations'], images, categories):
+        return content['annotations']
     objects = []
     seen = set()
     image_twins: dict[str, Any] = {}
@@ -402,8 +415,8 @@ def _differ(name: str, value: Any, twin: Any) -> str:
     return f'{name}_id is {value!r} and the {name} has the id {twin!r}; write both as numbers'
 
 
-def _true_for(objects: Sequence[dict[str, Any]], condition: Callable[[dict[str, Any]], Any]) -> np.ndarray:
-    return np.fromiter((bool(condition(item)) for item in objects), dtype=bool, count=len(objects))
+def _true_for(values: Sequence[Any]) -> np.ndarray:
+    return np.fromiter(map(bool, values), dtype=bool, count=len(values))
 
 
 def _is_id(value: Any) -> bool:
@@ -431,6 +444,7 @@ def _is_box(value: Any) -> bool:
     )
 
 
+_PLAIN = itemgetter('id', 'image_id', 'category_id', 'bbox', 'area')
 #: What mmdet asks each entry for.
 _NEEDED: dict[str, dict[str, Callable[[Any], bool]]] = {
     'images': dict(id=_is_id, file_name=_is_text, width=_is_extent, height=_is_extent),
@@ -447,6 +461,28 @@ def _sound(content: Mapping[str, list], key: str, findings: list[Finding]) -> It
             yield entry
         else:
             findings.append(Finding(MALFORMED, detail=f'{key}[{number}] {fault}'))
+
+
+def _are_plain(annotations: Sequence[Any], images: Mapping[Any, Any], categories: Mapping[Any, Any]) -> bool:
+    """Whether all annotations are sound, in the form that most files have: a look at each of a million takes long."""
+    try:
+        rows = list(map(_PLAIN, annotations))
+        numbers = list(chain.from_iterable(row[3] for row in rows))
+    except (KeyError, TypeError):
+        return False
+    ids, image_ids, category_ids, boxes, areas = zip(*rows) if rows else [()] * 5
+    return (
+        {dict}.issuperset(map(type, annotations))
+        and {int}.issuperset(map(type, chain(ids, image_ids, category_ids)))
+        and {list}.issuperset(map(type, boxes))
+        and {4}.issuperset(map(len, boxes))
+        and NUMBERS.issuperset(map(type, chain(numbers, areas)))
+        and min(numbers, default=0) >= -LARGEST
+        and max(numbers, default=0) <= LARGEST
+        and len(set(ids)) == len(ids)
+        and images.keys() >= set(image_ids)
+        and categories.keys() >= set(category_ids)
+    )
 
 
 def _fault_of(entry: Any, needed: Mapping[str, Callable[[Any], bool]]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def mask_fault(mask: Any, image: Mapping[str, Any], scored: bool = False) -> str
         return _run_lengths_fault(mask, image, scored)
     if not isinstance(mask, list):
         return f'{show(mask)} where polygons or run lengths are expected'
-    if NUMBERS.issuperset(map(type, mask)):
+    if type(mask[0]) is not list and NUMBERS.issuperset(map(type, mask)):
         return 'the segmentation is a flat list of coordinates, expected a list of polygons: [[x1, y1, x2, y2, ...]]'
     for polygon in mask:
         if type(polygon) is not list or not NUMBERS.issuperset(map(type, polygon)):
@@ -43,6 +44,29 @@ def mask_fault(mask: Any, image: Mapping[str, Any], scored: bool = False) -> str
     if scored and len(mask[0]) < 5:
         return f'the first polygon has {len(mask[0])} coordinates, expected at least 6, which pycocotools needs'
     return ''
+
+
+def odd_masks(masks: Sequence[Any], indices: Sequence[int]) -> Sequence[int]:
+    """Leave out the masks that need no look at each: sound polygons, as most of a million are.
+
+    Args:
+        masks (Sequence[Any]): The ``segmentation`` of annotations.
+        indices (Sequence[int]): The numbers of the annotations.
+
+    Returns:
+        Sequence[int]: The numbers of those to look at.
+    """
+    polygons = [polygon for mask in masks if type(mask) is list for polygon in mask]
+    are_plain = {list}.issuperset(map(type, polygons)) and min(map(len, polygons), default=6) >= 6
+    numbers = list(chain.from_iterable(polygons)) if are_plain else []
+    if (
+        are_plain
+        and NUMBERS.issuperset(map(type, numbers))
+        and min(numbers, default=0) >= -LARGEST
+        and max(numbers, default=0) <= LARGEST
+    ):
+        return [index for index, mask in zip(indices, masks) if type(mask) is not list or not mask]
+    return indices
 
 
 def _run_lengths_fault(mask: Mapping[str, Any], image: Mapping[str, Any], scored: bool) -> str:

@@ -16,7 +16,7 @@ from mmengine.registry import DATA_SAMPLERS, METRICS, MODELS, WEIGHT_INITIALIZER
 from ..checkpoints import fetch
 from ..config_types import dicts_in, type_names
 from ..datasets.class_folders import IMAGE_ENDINGS, IMAGENET_WNIDS, check_label_file, list_class_folders
-from ..datasets.coco_annotations import Annotations, check_annotations, missing_files, read_annotations
+from ..datasets.coco_annotations import Annotations, check_annotations, missing_files, read_annotations, uncollected
 from ..datasets.data_files import (
     DataFiles,
     classes_of,
@@ -190,6 +190,7 @@ def check_dataset(
     return count_samples(dataset, (report and report.kept_images for report in reports))
 
 
+@uncollected()
 def _check_leaf(dataset: dict[str, Any], setting: str, scored: Collection[str], known: int | None) -> Report | None:
     files = find_data(dataset, setting)
     if files is None or not files.format:
