@@ -4,12 +4,13 @@ import pytest
 import torch
 from conftest import ROOT, as_released, make_timm, newest_metrics
 from mmdet.apis import init_detector
+from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 
 CHANNELS = dict(s=128, m=144, l=192)
-CLASSES = tuple(f'class {number}' for number in range(80))
+CLASSES = CocoDataset.METAINFO['classes']
 
 
 def layer(name, *shape, bias=True):
