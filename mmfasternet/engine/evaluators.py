@@ -58,7 +58,7 @@ def check_evaluators(cfg: Config, split: str, annotations: list[Path]) -> None:
     Args:
         cfg (Config): The whole config.
         split (str): ``'val'`` or ``'test'``.
-        annotations (list[Path]): The annotation files of the data sets, as far as these are in the format of COCO.
+        annotations (list[Path]): The JSON files that the data sets read.
 
     Raises:
         ConfigError: If an evaluator reads another file, of other images.
@@ -76,8 +76,7 @@ def check_evaluators(cfg: Config, split: str, annotations: list[Path]) -> None:
                     f'{setting}: {name} {value} of {_name(metric)} does not exist (looked in {Path.cwd()}){hint}'
                 )
         path = metric.get('ann_file')
-        is_file = isinstance(path, str) and '://' not in path and _is_local(metric)
-        if annotations and is_file and 'CocoMetric' in type_names(metric, METRICS):
+        if annotations and isinstance(path, str) and path.endswith('.json') and '://' not in path and _is_local(metric):
             _compare_images(Path(path), annotations, setting)
 
 
@@ -95,9 +94,10 @@ def _compare_images(path: Path, annotations: list[Path], setting: str) -> None:
     """Predictions of images that are no ground truth stop the evaluation, and images without predictions lower AP."""
     if any(path.samefile(other) for other in annotations):
         return
-    scored = _image_names(path)
-    predicted = set().union(*map(_image_names, annotations))
-    if scored == predicted:
+    scored, *others = map(_image_names, (path, *annotations))
+    predicted = set().union(*others)
+    # a format of its own names no images in this way
+    if scored == predicted or not scored or not all(others):
         return
     texts = [
         f'{len(images)} {text} ({first_few(sorted(f"{name} with id {number}" for number, name in images), 2)})'
@@ -114,5 +114,10 @@ def _compare_images(path: Path, annotations: list[Path], setting: str) -> None:
 
 
 def _image_names(path: Path) -> set[tuple[Any, str]]:
-    images = read_annotations(path, needs_annotations=False)['images']
-    return {(image.get('id'), str(image.get('file_name'))) for image in images if isinstance(image, dict)}
+    """The ids and names of the images in a file in the format of COCO; LVIS has a URL as name."""
+    try:
+        images = read_annotations(path, needs_annotations=False)['images']
+    except DataError:
+        return set()
+    named = [image for image in images if isinstance(image, dict)]
+    return {(image.get('id'), str(image.get('file_name', image.get('coco_url')))) for image in named}

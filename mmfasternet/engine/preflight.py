@@ -99,7 +99,7 @@ def _check_split(cfg: Config, split: str) -> None:
     for dataset in leaf_datasets(loader.get('dataset')):
         check_class_counts(cfg.model, _class_meta(dataset, setting), setting)
         files = find_data(dataset, setting)
-        if files and files.format == 'coco':
+        if files and files.annotations.suffix == '.json':
             annotations.append(files.annotations)
     if split != 'train':
         check_evaluators(cfg, split, annotations)

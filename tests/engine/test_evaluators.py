@@ -60,6 +60,20 @@ def test_the_file_of_another_split(files):
     check_evaluators(cfg, 'val', [files['train']])
 
 
+@pytest.mark.parametrize('kind', ['LVISMetric', 'CocoPanopticMetric', 'CocoOccludedSeparatedMetric'])
+def test_the_file_of_another_split_in_other_evaluators(kind, files):
+    evaluator = [dict(type='DumpDetResults'), dict(type=kind, ann_file=str(files['train']))]
+    with pytest.raises(ConfigError, match='test_evaluator: ann_file .*train2017.json does not name the images'):
+        check_evaluators(Config(dict(test_evaluator=evaluator)), 'test', [files['val']])
+
+
+def test_files_of_other_formats(files, tmp_path):
+    other = tmp_path / 'questions.json'
+    other.write_text('{"questions": []}')
+    check_evaluators(Config(dict(val_evaluator=dict(type='VQAAcc', ann_file=str(other)))), 'val', [files['val']])
+    check_evaluators(Config(dict(val_evaluator=dict(type='X', ann_file=str(files['val'])))), 'val', [other])
+
+
 def test_a_copy_will_do(files, tmp_path):
     copy = shutil.copy(files['val'], tmp_path / 'copy.json')
     cfg = Config(dict(val_evaluator=dict(type='CocoMetric', ann_file=str(copy))))
