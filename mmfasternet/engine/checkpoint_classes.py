@@ -25,8 +25,8 @@ def classes_of_checkpoint(checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
     Returns:
         tuple[str, ...]: In the order of the labels; empty if it does not name them.
     """
-    meta = checkpoint.get('meta') or {}
-    dataset_meta = meta.get('dataset_meta') or {}
+    meta = checkpoint.get('meta')
+    dataset_meta = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
     for source, name in ((dataset_meta, 'classes'), (dataset_meta, 'CLASSES'), (meta, 'CLASSES'), (meta, 'classes')):
         names = source.get(name) if isinstance(source, Mapping) else None
         if names and not isinstance(names, str):

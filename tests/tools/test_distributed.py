@@ -26,8 +26,9 @@ ENVIRONMENT = os.environ | {'OMP_NUM_THREADS': '1'}
 def checkpoint(checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     torch.manual_seed(0)
-    model = randomize_(MODELS.build(read_config(CONFIG).model))
-    torch.save(dict(meta=dict(dataset_meta=dict(classes=('a',) * 8)), state_dict=model.state_dict()), 'random.pth')
+    cfg = read_config(CONFIG)
+    model = randomize_(MODELS.build(cfg.model))
+    torch.save(dict(meta=dict(dataset_meta=dict(cfg.metainfo)), state_dict=model.state_dict()), 'random.pth')
     return 'random.pth'
 
 
