@@ -104,7 +104,8 @@ def test_fast_inference_finds_the_same(trained):
     for exact in (1, 2, 3):
         torch.testing.assert_close(scores[exact], scores[0], rtol=0, atol=1e-3)
         torch.testing.assert_close(boxes[exact], boxes[0], rtol=0, atol=0.1)
-    assert 1e-5 < (scores[4] - scores[0]).abs().max() < 0.1
+    # a CPU without bfloat16 computes in float32
+    assert (1e-5 if cpu_has_bfloat16() else 0) <= (scores[4] - scores[0]).abs().max() < 0.1
 
 
 def test_test_time_augmentation(trained):
