@@ -18,6 +18,8 @@ from conftest import ROOT, make_timm, newest_metrics
 from PIL import Image, ImageDraw
 from pycocotools.mask import decode
 
+from mmfasternet.deploy import cpu_has_bfloat16
+
 MINI = 'configs/mask_rcnn_fasternet_t0_mini_coco.py'
 MISSION = 'configs/mask_rcnn_fasternet_s_coco.py'
 MMDET_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
