@@ -276,6 +276,9 @@ class Batched(Samples):
 class Stream(IterableDataset):
     metainfo = dict(classes=('a', 'b'))
 
+    def __len__(self):  # MMEngine asks for it
+        return 40
+
     def __iter__(self):
         return iter([dict(number=number, mark='streamed') for number in range(40)])
 
