@@ -11,7 +11,6 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ..datasets.class_folders import IMAGENET_WNIDS
 from ..errors import CheckpointError, first_few
 from ..models import FasterNet
 
@@ -50,8 +49,8 @@ def compare_classes(trained: Sequence[str], configured: Sequence[str]) -> str:
         return (
             f'{len(trained)} classes ({first_few(trained)}), the config has {len(configured)} ({first_few(configured)})'
         )
-    # ImageNet goes by WordNet ids or by English names
-    if [trained[0], configured[0]].count(IMAGENET_WNIDS[0]) == 1:
+    # ImageNet's classes go by WordNet ids or by English names, which say nothing about each other
+    if all(map(_is_wnid, trained)) != all(map(_is_wnid, configured)):
         return ''
     plain = [list(map(_plain, names)) for names in (trained, configured)]
     differences = [
@@ -63,6 +62,10 @@ def compare_classes(trained: Sequence[str], configured: Sequence[str]) -> str:
         return ''
     kind = 'the same classes in another order' if set(plain[0]) == set(plain[1]) else 'other classes'
     return f'{kind}: {first_few(differences)}'
+
+
+def _is_wnid(name: str) -> bool:
+    return re.fullmatch(r'n\d{8}', name) is not None
 
 
 def _plain(name: str) -> str:

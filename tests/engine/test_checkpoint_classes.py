@@ -32,6 +32,11 @@ def test_the_same_classes():
     assert compare_classes(NAMES, ('Plane', 'small vehicle', 'harbor')) == ''
     assert compare_classes(IMAGENET_WNIDS, IMAGENET_CATEGORIES) == ''
     assert compare_classes(IMAGENET_CATEGORIES, IMAGENET_WNIDS) == ''
+    assert compare_classes(('goldfish', 'umbrella'), ('n01443537', 'n04507155')) == ''
+
+
+def test_wordnet_ids_in_another_order():
+    assert compare_classes(('n01443537', 'n04507155'), ('n04507155', 'n01443537')).startswith('the same classes in an')
 
 
 @pytest.mark.parametrize(
