@@ -20,7 +20,7 @@ from mmengine.logging import MMLogger
 from mmengine.utils import ManagerMixin
 from torch import Tensor, nn
 
-from mmfasternet.datasets.miniature import make_coco, make_dota, make_imagenet
+from miniature import make_coco, make_dota, make_imagenet
 from mmfasternet.models import FasterNet
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmfasternet.benchmark import run
+from benchmarks import run
 from mmfasternet.errors import run_tool
 from mmfasternet.models import ARCHITECTURES
 

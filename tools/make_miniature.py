@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmfasternet.datasets.miniature import make_coco, make_dota, make_imagenet
-from mmfasternet.datasets.miniature.marks import NAMES
+from miniature import make_coco, make_dota, make_imagenet
+from miniature.marks import NAMES
 from mmfasternet.errors import run_tool
 
 

@@ -15,23 +15,22 @@ from mmengine.utils import is_abs
 
 from ..config_types import resolve_type, type_names
 from ..errors import ConfigError, DataError
-from ..installation import tool
+from ..installation import IS_CHECKOUT
 from .class_folders import class_folders
 from .image_files import Decoder
 from .tile_folders import HINT
 
-_HINT_IMAGENET = (
-    '; expected a folder for each class in it, named by its WordNet id such as n01440764; '
-    f'`{tool("make_miniature")} imagenet` draws a small one for the mini configs'
-)
+_CLASS_FOLDERS = '; expected a folder for each class in it, named by its WordNet id such as n01440764'
 _HINTS = {
-    'CocoDataset': '. data/coco has COCO 2017 in its own layout: annotations/, train2017/, val2017/; '
-    f'`{tool("make_miniature")} coco data/coco` draws a small one',
+    'CocoDataset': '. data/coco has COCO 2017 in its own layout: annotations/, train2017/, val2017/',
     'DOTADataset': f'; {HINT}',
-    'ImageNet': _HINT_IMAGENET,
-    'ImageNetR': _HINT_IMAGENET,
+    'ImageNet': _CLASS_FOLDERS,
+    'ImageNetR': _CLASS_FOLDERS,
     'ImageNetC': '; extract all archives of ImageNet-C there, so that it has corruption/severity/wnid/*.JPEG',
 }
+if IS_CHECKOUT:
+    _HINTS['CocoDataset'] += '; `python tools/make_miniature.py coco data/coco` draws a small one'
+    _HINTS['ImageNet'] += '; `python tools/make_miniature.py imagenet` draws a small one for the mini configs'
 #: What the settings of a data set must be that are looked at here, if they are there.
 _SETTINGS = {
     'type': (str, type, FunctionType),

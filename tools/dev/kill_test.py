@@ -26,7 +26,6 @@ from mmengine.logging import HistoryBuffer
 from tqdm import tqdm
 
 from mmfasternet.checkpoints import read_checkpoint
-from mmfasternet.datasets.miniature import make_coco
 from mmfasternet.errors import MMFasterNetError, run_tool
 from mmfasternet.files import DRAFT
 from mmfasternet.training import newest_whole_checkpoint
@@ -162,7 +161,7 @@ def run(out: Path, kills: int, epochs: int, seed: int) -> None:
     """
     data, chance = (out / 'data').resolve(), random.Random(seed)
     if not data.is_dir():
-        make_coco(data)
+        subprocess.run([sys.executable, ROOT / 'tools/make_miniature.py', 'coco', data], check=True)
     whole = _fresh(out / 'without_a_stop')
     config = out / 'kill_test.py'
     config.write_text(SETTINGS.format(config=CONFIG, data=data, epochs=epochs))

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,6 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmfasternet.datasets.miniature import make_coco
 from mmfasternet.engine import train
 from mmfasternet.errors import MMFasterNetError, run_tool
 
@@ -110,7 +111,7 @@ def run(out: Path, steps: int, limit: float) -> None:
     """
     data = (out / 'data').resolve()
     if not data.is_dir():
-        make_coco(data)
+        subprocess.run([sys.executable, ROOT / 'tools/make_miniature.py', 'coco', data], check=True)
     config = out / 'soak_test.py'
     config.write_text(CONFIG.format(root=ROOT, data=data, steps=steps, out=out))
     options = dict(amp=False, auto_scale_lr=False, resume=None, cfg_options=None, launcher='none', local_rank=0)

@@ -1,0 +1,1 @@
+"""Aerial photographs: places, ways, structures and vehicles, seen from straight above."""

@@ -1,0 +1,59 @@
+"""The corruptions of ImageNet-C, as the package imagecorruptions makes them for pictures of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from mmfasternet.errors import DependencyError
+
+#: The corruptions that take a seed; the others draw from NumPy's global generator.
+SEEDED = ('impulse_noise', 'glass_blur')
+
+
+def load() -> Callable[..., np.ndarray]:
+    """Import the package, late since its compiler is slow to load and only mini ImageNet needs it.
+
+    Returns:
+        Callable[..., ndarray]: Its function ``corrupt``.
+
+    Raises:
+        DependencyError: It is not installed.
+    """
+    try:
+        from imagecorruptions import corrupt
+    except ImportError as error:
+        raise DependencyError(
+            f"mini ImageNet needs {error.name}, which is missing: pip install 'mmfasternet[miniature]'"
+        ) from error
+    return corrupt
+
+
+def stay_single() -> None:
+    """Keep OpenCV from using threads in this process: one forked from a process that used them would wait forever."""
+    import cv2
+
+    cv2.setNumThreads(0)
+
+
+def corrupt(rng: np.random.Generator, picture: Image.Image, corruption: str, severity: int) -> Image.Image:
+    """Corrupt a picture. This seeds NumPy's global generator.
+
+    Args:
+        rng (Generator): The source of chance.
+        picture (Image): The picture, RGB, at least 32 pixels wide and high.
+        corruption (str): Its name in ImageNet-C.
+        severity (int): 1 to 5.
+
+    Returns:
+        Image: An RGB image of the same size.
+
+    Raises:
+        DependencyError: imagecorruptions is not installed.
+    """
+    seed = int(rng.integers(2**32))
+    np.random.seed(seed)
+    options = {'seed': seed} if corruption in SEEDED else {}
+    return Image.fromarray(load()(np.asarray(picture), severity, corruption, **options))

@@ -1,0 +1,203 @@
+"""Mini DOTA: a drawn data set of aerial photographs in the raw layout of DOTA 1.0 and 1.5."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from mmfasternet.datasets.dota_labels import CLASSES, LABEL_FOLDERS
+
+from .aerial.overhead import Overhead, bounding_corners
+from .aerial.scenes import compose, paint
+from .aerial.ways import WAYS
+from .marks import is_there, make_mark, read_mark, whole_folder
+
+#: Raised whenever the same seed comes to give other files.
+VERSION = 1
+#: The number of images of each split; as in DOTA, those for the test have no labels.
+SPLITS = {'train': 24, 'val': 8, 'test': 2}
+#: How many of each place are dealt to 8 images, so that each class has its share of the objects.
+DECK = {
+    'stadium': 14,
+    'pitch': 6,
+    'car park': 8,
+    'depot': 6,
+    'marina': 8,
+    'terminal': 8,
+    'apron': 8,
+    'heliport': 8,
+    'tank farm': 7,
+    'sports club': 8,
+    'ball park': 8,
+    'neighbourhood': 7,
+    'crossing': 5,
+}
+#: The numbers of places of 8 images: together the deck.
+HANDS = (8, 10, 11, 12, 13, 14, 16, 17)
+#: Objects that are shorter have no labels in DOTA 1.0, in pixels.
+LEAST_LENGTH = 10
+#: What has no direction is labelled with an upright square.
+ROUND = ('roundabout', 'storage-tank')
+#: The first lines of a label file: where the image is from, and the metres per pixel.
+HEADER = ('imagesource:GoogleEarth', 'gsd:0.3')
+#: The file that tells a mini DOTA from other data sets.
+MARK = 'miniature.json'
+
+
+class Task(NamedTuple):
+    """An image to make: its split, its number in the whole data set, and what it shows.
+
+    Attributes:
+        split: ``train``, ``val`` or ``test``.
+        number: From 1, over all splits.
+        way: What crosses it: a river or an avenue.
+        angle: The direction of the way, clockwise from the right in radians.
+        hand: The places beside the way.
+    """
+
+    split: str
+    number: int
+    way: str
+    angle: float
+    hand: Sequence[str]
+
+
+def make_dota(out: str | Path, seed: int = 0, overwrite: bool = False) -> dict[str, Any]:
+    """Make mini DOTA, unless it is already there.
+
+    Args:
+        out (str | Path): The folder to make; it appears when the data set is complete.
+        seed (int, optional): The same seed gives the same bytes.
+        overwrite (bool, optional): Replace a mini DOTA that is already there.
+
+    Returns:
+        dict[str, Any]: ``made``, whether it was made now, and the number of ``images`` and of labelled ``objects`` of
+            each split, as in DOTA 1.5.
+
+    Raises:
+        DataError: ``out`` is something else than the mini DOTA wanted, or the seed is negative.
+    """
+    out = Path(out)
+    mark = make_mark('dota', seed, VERSION)
+    if is_there(out, mark, read_mark(out / MARK, 'dota'), is_complete, overwrite):
+        return {'made': False, **count(out)}
+
+    with whole_folder(out) as folder, ProcessPoolExecutor() as pool:
+        for split in SPLITS:
+            for name in folders(split):
+                (folder / split / name).mkdir(parents=True)
+        tasks = [task for split in SPLITS for task in deal(seed, split)]
+        work = pool.map(partial(save_image, folder, seed), tasks)
+        for _ in tqdm(work, 'drawing', len(tasks), unit=' images', leave=False):
+            pass
+        (folder / MARK).write_text(json.dumps(mark))
+    return {'made': True, **count(out)}
+
+
+def deal(seed: int, split: str) -> list[Task]:
+    """Share out places among the images of a split.
+
+    Args:
+        seed (int): The seed of the data set.
+        split (str): ``train``, ``val`` or ``test``.
+
+    Returns:
+        list[Task]: The images to make, of 8 to 17 places each; half of them have a river and half an
+            avenue, in directions that are spread evenly.
+    """
+    place = list(SPLITS).index(split)
+    rng = np.random.default_rng((seed, place))
+    shown: list[tuple[str, float, Sequence[str]]] = []
+    while len(shown) < SPLITS[split]:
+        cards = rng.permutation(np.repeat(list(DECK), list(DECK.values())))
+        hands = np.split(cards, np.cumsum(rng.permutation(HANDS))[:-1])
+        number = len(HANDS) // len(WAYS)
+        ways = [(way, np.pi * (step + rng.random()) / number) for way in WAYS for step in range(number)]
+        shown += [(*ways[index], hand) for index, hand in zip(rng.permutation(len(ways)), hands)]
+    first = 1 + sum(list(SPLITS.values())[:place])
+    return [Task(split, first + index, *parts) for index, parts in enumerate(shown[: SPLITS[split]])]
+
+
+def make_image(seed: int, task: Task) -> tuple[Image.Image, list[Overhead]]:
+    """Draw an image.
+
+    Args:
+        seed (int): The seed of the data set.
+        task (Task): What to draw.
+
+    Returns:
+        tuple[Image, list[Overhead]]: The image, and the objects in it that have one of DOTA's classes.
+    """
+    rng = np.random.default_rng((seed, list(SPLITS).index(task.split), task.number))
+    scene = compose(rng, task.way, task.angle, task.hand)
+    return paint(rng, scene), [thing for thing in scene.things if thing.name in CLASSES['1.5']]
+
+
+def save_image(folder: Path, seed: int, task: Task) -> None:
+    """Make an image and write its file and its label files.
+
+    Args:
+        folder (Path): Where the data set is being made.
+        seed (int): The seed of the data set.
+        task (Task): What to draw.
+    """
+    image, objects = make_image(seed, task)
+    name = f'P{task.number:04}'
+    image.save(folder / task.split / 'images' / f'{name}.png', compress_level=1)
+    for version, labels in LABEL_FOLDERS.items():
+        if labels in folders(task.split):
+            (folder / task.split / labels / f'{name}.txt').write_text(describe(objects, version))
+
+
+def describe(objects: Sequence[Overhead], version: str) -> str:
+    """Put together a label file.
+
+    Args:
+        objects (Sequence[Overhead]): The objects of an image.
+        version (str): The version of DOTA: 1.0 leaves out the smallest objects and the classes that came later.
+
+    Returns:
+        str: What the file holds.
+    """
+    lines = [*HEADER]
+    for thing in objects:
+        if thing.name not in CLASSES[version] or (version == '1.0' and thing.length < LEAST_LENGTH):
+            continue
+        corners = bounding_corners(thing.outline) if thing.name in ROUND else thing.corners
+        numbers = ' '.join(f'{value:.1f}' for value in corners.ravel())
+        lines.append(f'{numbers} {thing.name} {thing.difficult:d}')
+    return '\n'.join(lines) + '\n'
+
+
+def folders(split: str) -> tuple[str, ...]:
+    """Name the folders of a split."""
+    return ('images',) if split == 'test' else ('images', *LABEL_FOLDERS.values())
+
+
+def is_complete(folder: Path) -> bool:
+    """Tell whether all files of a mini DOTA are there."""
+    return all(
+        len(list((folder / split / name).glob('P*'))) == number
+        for split, number in SPLITS.items()
+        for name in folders(split)
+    )
+
+
+def count(folder: Path) -> dict[str, dict[str, int]]:
+    """Count the images and labelled objects of each split of a mini DOTA."""
+    labels = {split: list((folder / split / LABEL_FOLDERS['1.5']).glob('*.txt')) for split in SPLITS}
+    return {
+        'images': dict(SPLITS),
+        'objects': {
+            split: sum(len(path.read_text().splitlines()) - len(HEADER) for path in paths)
+            for split, paths in labels.items()
+        },
+    }

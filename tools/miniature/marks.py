@@ -1,0 +1,117 @@
+"""The folder of a miniature: written as a whole or not at all, and marked, so that no other data is replaced."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmfasternet.errors import DataError
+
+#: What tells a miniature from other data sets: its ``kind``, ``seed`` and ``version``.
+Mark = dict[str, Any]
+#: How each kind of miniature is called.
+NAMES = {'coco': 'mini COCO', 'dota': 'mini DOTA', 'imagenet': 'mini ImageNet'}
+
+
+def make_mark(kind: str, seed: int, version: int) -> Mark:
+    """Make the mark of a miniature.
+
+    Args:
+        kind (str): The data set whose layout it has, in small letters.
+        seed (int): What it is drawn from.
+        version (int): The version of the drawing.
+
+    Returns:
+        Mark: The mark.
+
+    Raises:
+        DataError: The seed is negative.
+    """
+    if seed < 0:
+        raise DataError(f'the seed is {seed}; expected 0 or more')
+    return {'kind': kind, 'seed': seed, 'version': version}
+
+
+def read_mark(path: Path, kind: str, *keys: str) -> Mark | None:
+    """Read the mark of a miniature.
+
+    Args:
+        path (Path): The JSON file that would hold it.
+        kind (str): The data set whose layout it has.
+        *keys (str): Where the mark is in the file.
+
+    Returns:
+        Mark | None: The mark, or None if there is none.
+    """
+    try:
+        mark = json.loads(path.read_text())
+        for key in keys:
+            mark = mark[key]
+        return mark if mark.keys() == {'kind', 'seed', 'version'} and mark['kind'] == kind else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def is_there(out: Path, wanted: Mark, found: Mark | None, is_complete: Callable[[Path], bool], overwrite: bool) -> bool:
+    """Tell whether the miniature wanted is there already, and refuse to replace anything else.
+
+    Args:
+        out (Path): Where the miniature is to be.
+        wanted (Mark): The mark that it is to have.
+        found (Mark | None): The mark that was found there.
+        is_complete (Callable[[Path], bool]): Tells whether all files of the miniature are there.
+        overwrite (bool): Whether another miniature of this kind may be replaced.
+
+    Returns:
+        bool: Whether it is there; if not, it is to be made.
+
+    Raises:
+        DataError: Something else is there, or, unless it may be replaced, a miniature with another mark or one that
+            lacks files.
+    """
+    name = NAMES[wanted['kind']]
+    if not out.exists():
+        return False
+    if found is None:
+        raise DataError(f'{out} is there and is no {name}, so it stays as it is; name another folder')
+    if overwrite:
+        return False
+    if found != wanted:
+        raise DataError(
+            f'{out} is a {name} of seed {found["seed"]}, version {found["version"]}; expected seed {wanted["seed"]}, '
+            f'version {wanted["version"]}; name another folder, or replace it with --overwrite'
+        )
+    if not is_complete(out):
+        raise DataError(f'{out} is a {name} that lacks files; make it anew with --overwrite')
+    return True
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill, which takes its place when all went well and vanishes when not.
+
+    Args:
+        out (Path): Where the folder is to be; one that is already there is replaced.
+
+    Yields:
+        Path: The empty folder to fill, on the same disk.
+
+    Raises:
+        DataError: Nothing can be written there.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix=f'.{out.name}-', dir=out.parent)
+    except OSError as error:
+        raise DataError(f'cannot write to {out.parent}: {error.strerror}; name another folder') from error
+    with scratch as name:
+        new = Path(name, 'new')
+        new.mkdir()
+        yield new
+        if out.exists():
+            out.rename(Path(name, 'old'))
+        new.rename(out)
