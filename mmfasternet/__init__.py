@@ -3,7 +3,7 @@
 Importing the package registers all its parts in MMEngine's root registry.
 """
 
-from .datasets.imagenet_robustness import ImageNetC, ImageNetR
+from .datasets.imagenet.robustness import ImageNetC, ImageNetR
 from .evaluation import CorruptionError, DOTASubmission, SubsetAccuracy, WholeImageDOTAMetric
 from .installation import CONFIG_DIR
 from .models import FasterNet, FasterNetClsHead

@@ -46,7 +46,7 @@ def main() -> int:
     arguments = parse_arguments()
     try:
         # here, so that a missing library is told in a line
-        from mmfasternet.datasets.dota_split import split_dota
+        from mmfasternet.datasets.dota.split import split_dota
 
         results = split_dota(**vars(arguments))
     except KeyboardInterrupt:
@@ -64,7 +64,7 @@ def main() -> int:
 
 def print_counts(results: dict[str, dict[str, Any]]) -> None:
     """Print what was read and written, a column for each split."""
-    from mmfasternet.datasets.dota_split import COUNTS
+    from mmfasternet.datasets.dota.split import COUNTS
 
     width = max(map(len, COUNTS.values()))
     print(' ' * width + ''.join(f'{name:>12}' for name in results))
@@ -74,7 +74,7 @@ def print_counts(results: dict[str, dict[str, Any]]) -> None:
 
 def print_faults(faults: list[dict[str, Any]], path: Path) -> None:
     """Print the first faults of a split and say where the others are."""
-    from mmfasternet.datasets.dota_labels import Fault
+    from mmfasternet.datasets.dota.labels import Fault
 
     for fault in faults[:SHOWN]:
         print(Fault(**fault))

@@ -1,1 +1,1 @@
-"""Data that the tests, the tutorials and the short trainings work with."""
+"""Data sets: where the files of a config are, and what is wrong with them."""

@@ -16,9 +16,9 @@ from mmengine.utils import is_abs
 from ..config_types import resolve_type, type_names
 from ..errors import ConfigError, DataError
 from ..installation import IS_CHECKOUT
-from .class_folders import class_folders
+from .dota.tile_folders import HINT
 from .image_files import Decoder
-from .tile_folders import HINT
+from .imagenet.class_folders import class_folders
 
 _CLASS_FOLDERS = '; expected a folder for each class in it, named by its WordNet id such as n01440764'
 _HINTS = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..datasets.coco_check import check_images, check_masks
+from ..datasets.coco.check import check_images, check_masks
 from ..datasets.data_files import DataFiles, classes_of, decoder_of, find_data, leaf_datasets, steps_of
 from ..datasets.findings import Finding, Report, by_kind, check_use
 from ..errors import ConfigError
@@ -98,7 +98,7 @@ def _check(dataset: dict[str, Any], files: DataFiles, setting: str, decode: bool
             report.findings += check_images(annotations, files.images, decode, decoder)
         return report
     # here, so that COCO needs no shapely
-    from ..datasets.dota_check import check_tiles
+    from ..datasets.dota.check import check_tiles
 
     filters = {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
     report = check_tiles(

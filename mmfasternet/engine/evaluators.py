@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import METRICS
 
 from ..config_types import type_names
-from ..datasets.coco_annotations import read_annotations
+from ..datasets.coco.annotations import read_annotations
 from ..errors import ConfigError, DataError, first_few
 
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ..config_types import resolve_type, type_names
 from ..datasets.data_files import classes_of, dataset_class
-from ..datasets.dota_tiles import PADDING, tile_windows
+from ..datasets.dota.tiles import PADDING, tile_windows
 from ..errors import CheckpointError, ConfigError, DataError, first_few
 from ..evaluation.merging import NMS_TYPES, merge_tiles
 from ..files import check_writable, write_faults

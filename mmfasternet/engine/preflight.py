@@ -15,8 +15,7 @@ from mmengine.registry import DATA_SAMPLERS, METRICS, MODELS, WEIGHT_INITIALIZER
 
 from ..checkpoints import fetch
 from ..config_types import dicts_in, type_names
-from ..datasets.class_folders import IMAGE_ENDINGS, IMAGENET_WNIDS, check_label_file, list_class_folders
-from ..datasets.coco_annotations import Annotations, check_annotations, missing_files, read_annotations, uncollected
+from ..datasets.coco.annotations import Annotations, check_annotations, missing_files, read_annotations, uncollected
 from ..datasets.data_files import (
     DataFiles,
     classes_of,
@@ -29,8 +28,9 @@ from ..datasets.data_files import (
     leaf_datasets,
     steps_of,
 )
+from ..datasets.dota.tile_folders import HINT, list_label_files, list_tiles, read_tile_labels
 from ..datasets.findings import Report, by_kind, check_use
-from ..datasets.tile_folders import HINT, list_label_files, list_tiles, read_tile_labels
+from ..datasets.imagenet.class_folders import IMAGE_ENDINGS, IMAGENET_WNIDS, check_label_file, list_class_folders
 from ..errors import CheckpointError, ConfigError, DataError, first_few
 from ..evaluation.dota_merged import label_folder
 from ..installation import tool
@@ -328,7 +328,7 @@ def _check_whole_images(cfg: Config) -> None:
         names = type_names(evaluator, METRICS)
         if not names & {'WholeImageDOTAMetric', 'DOTASubmission'}:
             continue
-        from ..datasets.dota_tiles import parse_tile_name
+        from ..datasets.dota.tiles import parse_tile_name
 
         for dataset in leaf_datasets(cfg.test_dataloader.dataset):
             images = Path(dataset.get('data_root') or '', (dataset.get('data_prefix') or {}).get('img_path', ''))

@@ -14,7 +14,7 @@ from mmengine.registry import TRANSFORMS
 
 from ..config_types import type_names
 from ..datasets.data_files import leaf_datasets
-from ..datasets.dota_tiles import parse_tile_name
+from ..datasets.dota.tiles import parse_tile_name
 from ..datasets.image_files import read_size
 from ..errors import DataError
 from .input_images import image_endings

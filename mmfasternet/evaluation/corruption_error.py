@@ -22,7 +22,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ..datasets.imagenet_robustness import CORRUPTIONS, FAMILIES, SEVERITIES, missing_cells
+from ..datasets.imagenet.robustness import CORRUPTIONS, FAMILIES, SEVERITIES, missing_cells
 from ..errors import ConfigError
 from ..files import whole_file
 

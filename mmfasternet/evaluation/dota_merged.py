@@ -57,7 +57,7 @@ class _MergedDOTA(BaseMetric):
         Yields:
             tuple[str, InstanceData]: The name of an image without suffix, and what was found in it, in its pixels.
         """
-        from ..datasets.dota_tiles import parse_tile_name
+        from ..datasets.dota.tiles import parse_tile_name
 
         images: dict[str, list] = defaultdict(list)
         for result in results:
@@ -167,7 +167,7 @@ def corners(boxes: torch.Tensor) -> np.ndarray:
 
 def _read_folder(folder: Path, images: Sequence[str], classes: Sequence[str], logger: MMLogger) -> dict[str, list]:
     """Read the labels of the images that were tested, and say what cannot be."""
-    from ..datasets.dota_labels import read_labels
+    from ..datasets.dota.labels import read_labels
 
     objects, faults, missing = {}, [], []
     for image in images:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import shapely
 
-from ..datasets.dota_labels import DotaObject
+from ..datasets.dota.labels import DotaObject
 
 #: From this aspect ratio on an object's direction is plain to see.
 LONG = 2.0

@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools.mask import decode
 from small_models import from_checkout, gliding_vertex, retinanet, run_predict, save
 
-from mmfasternet.datasets.dota_split import split_dota
+from mmfasternet.datasets.dota.split import split_dota
 from mmfasternet.engine.outputs import write_json
 from mmfasternet.engine.predict import Classifier, Detector, load_model
 from mmfasternet.errors import CheckpointError, ConfigError, DataError

@@ -10,7 +10,7 @@ from conftest import ALEXNET
 from mmengine.evaluator import Evaluator
 from PIL import Image
 
-from mmfasternet.datasets.imagenet_robustness import CORRUPTIONS, SEVERITIES
+from mmfasternet.datasets.imagenet.robustness import CORRUPTIONS, SEVERITIES
 from mmfasternet.errors import ConfigError
 from mmfasternet.evaluation import CorruptionError
 from mmfasternet.evaluation.corruption_error import CorruptionErrors

@@ -11,7 +11,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 
-from mmfasternet.datasets.dota_labels import CLASSES
+from mmfasternet.datasets.dota.labels import CLASSES
 from mmfasternet.errors import DataError
 from mmfasternet.evaluation.dota_merged import corners, label_folder
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from mmfasternet.datasets.dota_labels import DotaObject
+from mmfasternet.datasets.dota.labels import DotaObject
 from mmfasternet.evaluation.dota_protocol import (
     Detections,
     average_precision,

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmfasternet.checkpoints.formats import recognise
-from mmfasternet.datasets.coco_annotations import check_annotations
+from mmfasternet.datasets.coco.annotations import check_annotations
 from mmfasternet.engine.launch import read_config
 from mmfasternet.engine.preflight import check
 from mmfasternet.errors import CheckpointError, ConfigError, DependencyError

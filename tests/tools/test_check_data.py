@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from mmfasternet.datasets.dota_split import split_dota
+from mmfasternet.datasets.dota.split import split_dota
 
 TOOL = ROOT / 'tools/check_data.py'
 COCO = ROOT / 'configs/mask_rcnn_fasternet_t0_mini_coco.py'

@@ -91,7 +91,7 @@ def test_multi_scale(run, tmp_path):
 
 
 def test_a_missing_library_is_told_in_a_line(run, tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, 'mmfasternet.datasets.dota_split', raising=False)
+    monkeypatch.delitem(sys.modules, 'mmfasternet.datasets.dota.split', raising=False)
     monkeypatch.setitem(sys.modules, 'tqdm', None)
     code, _, error = run(tmp_path, tmp_path / 'out')
     assert code == 2 and error.count('\n') == 1

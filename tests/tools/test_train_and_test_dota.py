@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, newest_metrics
 from PIL import Image
 
-from mmfasternet.datasets.dota_labels import CLASSES
+from mmfasternet.datasets.dota.labels import CLASSES
 
 CONFIG = 'configs/oriented_rcnn_fasternet_t0_mini_dota.py'
 WORK_DIR = 'work_dirs/oriented_rcnn_fasternet_t0_mini_dota'

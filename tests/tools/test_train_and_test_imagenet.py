@@ -15,7 +15,7 @@ import torch
 from conftest import ALEXNET, ROOT, make_timm, newest_metrics
 from PIL import Image
 
-from mmfasternet.datasets.class_folders import IMAGENET_R_WNIDS, IMAGENET_WNIDS
+from mmfasternet.datasets.imagenet.class_folders import IMAGENET_R_WNIDS, IMAGENET_WNIDS
 
 MINI = 'configs/fasternet_t0_mini_imagenet.py'
 WORK_DIR = 'work_dirs/fasternet_t0_mini_imagenet'

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from mmfasternet.datasets.dota_labels import CLASSES, LABEL_FOLDERS
+from mmfasternet.datasets.dota.labels import CLASSES, LABEL_FOLDERS
 
 from .aerial.overhead import Overhead, bounding_corners
 from .aerial.scenes import compose, paint

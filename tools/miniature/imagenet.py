@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from mmfasternet.datasets.class_folders import IMAGENET_R_WNIDS
-from mmfasternet.datasets.imagenet_robustness import CORRUPTIONS, SEVERITIES
+from mmfasternet.datasets.imagenet.class_folders import IMAGENET_R_WNIDS
+from mmfasternet.datasets.imagenet.robustness import CORRUPTIONS, SEVERITIES
 
 from . import corruptions
 from .backgrounds import background

@@ -28,7 +28,7 @@ from miniature.imagenet import (
 )
 from miniature.imagenet_objects import DRAW
 from miniature.renditions import STYLES, cartoon, painting, sketch, videogame
-from mmfasternet.datasets.imagenet_robustness import CORRUPTIONS, FAMILIES
+from mmfasternet.datasets.imagenet.robustness import CORRUPTIONS, FAMILIES
 from mmfasternet.errors import DataError, DependencyError
 
 IMAGES = {'train': 1200, 'val': 200, 'imagenet-c': 7500, 'imagenet-r': 100}

@@ -6,8 +6,8 @@ import sys
 import pytest
 from mmrotate.datasets import DOTADataset, DOTAv15Dataset
 
-from mmfasternet.datasets import dota_labels
-from mmfasternet.datasets.dota_labels import CLASSES, DotaObject, Fault, read_labels
+from mmfasternet.datasets.dota import labels as dota_labels
+from mmfasternet.datasets.dota.labels import CLASSES, DotaObject, Fault, read_labels
 from mmfasternet.errors import DependencyError
 
 SQUARE = '10 20 30 20 30 40 10 40'

@@ -15,8 +15,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mmfasternet.datasets.coco_annotations import check_annotations, read_annotations
-from mmfasternet.datasets.coco_check import check_masks
+from mmfasternet.datasets.coco.annotations import check_annotations, read_annotations
+from mmfasternet.datasets.coco.check import check_masks
 
 CLASSES = ('cat', 'dog')
 SCORED = frozenset(('bbox', 'segm'))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from ..errors import DataError, first_few
+from ...errors import DataError, first_few
 
 #: Endings of the images that mmpretrain's ImageNet takes.
 IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DependencyError
+from ...errors import DependencyError
 
 try:
     import shapely

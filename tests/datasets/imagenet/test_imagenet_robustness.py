@@ -6,8 +6,8 @@ import pytest
 from mmengine.registry import DATASETS
 from PIL import Image
 
-from mmfasternet.datasets.class_folders import IMAGENET_R_WNIDS, IMAGENET_WNIDS
-from mmfasternet.datasets.imagenet_robustness import CORRUPTIONS, SEVERITIES, ImageNetC, ImageNetR, missing_cells
+from mmfasternet.datasets.imagenet.class_folders import IMAGENET_R_WNIDS, IMAGENET_WNIDS
+from mmfasternet.datasets.imagenet.robustness import CORRUPTIONS, SEVERITIES, ImageNetC, ImageNetR, missing_cells
 from mmfasternet.errors import ConfigError, DataError
 
 WNIDS = ('n01443537', 'n02708093', 'n07753592')

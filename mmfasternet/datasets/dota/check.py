@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, DependencyError
-from .dota_labels import NO_AREA_FAULT, DotaObject, read_labels
-from .findings import Finding, Kind, Report
-from .image_files import DEFAULT, MISSING_IMAGE, UNREADABLE_IMAGE, Decoder, image_sizes
+from ...errors import DataError, DependencyError
+from ..findings import Finding, Kind, Report
+from ..image_files import DEFAULT, MISSING_IMAGE, UNREADABLE_IMAGE, Decoder, image_sizes
+from .labels import NO_AREA_FAULT, DotaObject, read_labels
 from .tile_folders import list_label_files, list_tiles, malformed_lines
 
 try:

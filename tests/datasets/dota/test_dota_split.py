@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmfasternet.datasets import dota_split
-from mmfasternet.datasets.dota_split import split_dota
-from mmfasternet.datasets.dota_tiles import parse_tile_name
+from mmfasternet.datasets.dota import split as dota_split
+from mmfasternet.datasets.dota.split import split_dota
+from mmfasternet.datasets.dota.tiles import parse_tile_name
 from mmfasternet.errors import DataError, MMFasterNetError
 
 MMROTATE = Path(importlib.util.find_spec('mmrotate').origin).parent
@@ -487,7 +487,7 @@ def wait_until(condition, seconds=120):
 @pytest.mark.parametrize('victims', ['all processes', 'the first process'])
 def test_a_kill_loses_nothing(noise, tmp_path, victims):
     out = tmp_path / 'out'
-    script = 'import sys; from mmfasternet.datasets.dota_split import split_dota; split_dota(*sys.argv[1:], workers=2)'
+    script = 'import sys; from mmfasternet.datasets.dota.split import split_dota; split_dota(*sys.argv[1:], workers=2)'
     process = subprocess.Popen([sys.executable, '-c', script, noise, out], start_new_session=True)
     records = out / 'val/.progress/records'
     wait_until(lambda: records.is_dir() and len(list(records.iterdir())) >= 2)

@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import DataError, DependencyError, MMFasterNetError
-from .dota_labels import CLASSES, LABEL_FOLDERS, DotaObject, Fault, read_labels
-from .dota_tiles import IMAGE_ENDINGS, all_windows, assign_objects, cut_tile, read_image, tile_windows
+from ...errors import DataError, DependencyError, MMFasterNetError
+from .labels import CLASSES, LABEL_FOLDERS, DotaObject, Fault, read_labels
+from .tiles import IMAGE_ENDINGS, all_windows, assign_objects, cut_tile, read_image, tile_windows
 
 try:
     from PIL import Image

@@ -12,8 +12,8 @@ from mmdet.registry import DATASETS
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mmfasternet.datasets.coco_annotations import check_annotations, read_annotations
-from mmfasternet.datasets.coco_check import check_images, check_masks, run_length_bounds
+from mmfasternet.datasets.coco.annotations import check_annotations, read_annotations
+from mmfasternet.datasets.coco.check import check_images, check_masks, run_length_bounds
 from mmfasternet.datasets.findings import by_kind
 from mmfasternet.datasets.image_files import read_size
 from mmfasternet.errors import DataError

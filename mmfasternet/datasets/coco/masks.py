@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .findings import show
+from ..findings import show
 
 #: The largest coordinate in pixels, either side of 0: up to here float32 tells neighbouring pixels apart.
 LARGEST = 2.0**24

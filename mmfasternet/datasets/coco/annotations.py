@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import DataError, first_few
-from .coco_masks import LARGEST, NUMBERS, mask_fault, odd_masks
-from .findings import Finding, Kind, Report, show
+from ...errors import DataError, first_few
+from ..findings import Finding, Kind, Report, show
+from .masks import LARGEST, NUMBERS, mask_fault, odd_masks
 
 _STOPS = 'training stops'
 MALFORMED = Kind('malformed', 'error', 'incomplete or malformed entries', _STOPS)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, DependencyError
+from ...errors import DataError, DependencyError
 
 try:
     import shapely

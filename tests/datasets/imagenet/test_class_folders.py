@@ -6,7 +6,7 @@ import pytest
 import timm
 from mmpretrain.datasets import CustomDataset
 
-from mmfasternet.datasets.class_folders import (
+from mmfasternet.datasets.imagenet.class_folders import (
     IMAGENET_R_WNIDS,
     IMAGENET_WNIDS,
     check_label_file,

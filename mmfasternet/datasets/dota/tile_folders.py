@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DataError
-from ..installation import tool
+from ...errors import DataError
+from ...installation import tool
 
 #: What to do where they are not right.
 HINT = f'cut the images of DOTA into tiles: `{tool("split_dota")} --help`'

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import DataError, DependencyError
-from .coco_annotations import NO_MASK, Annotations, describe, missing_files
-from .coco_masks import mask_fault, read_mask
-from .coco_masks import run_length_bounds as run_length_bounds
-from .findings import Finding, Kind
-from .image_files import DEFAULT, MISSING_IMAGE, UNREADABLE_IMAGE, Decoder, image_sizes
+from ...errors import DataError, DependencyError
+from ..findings import Finding, Kind
+from ..image_files import DEFAULT, MISSING_IMAGE, UNREADABLE_IMAGE, Decoder, image_sizes
+from .annotations import NO_MASK, Annotations, describe, missing_files
+from .masks import mask_fault, read_mask
+from .masks import run_length_bounds as run_length_bounds
 
 try:
     from tqdm import tqdm

@@ -14,7 +14,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
-from ..errors import ConfigError, DataError, first_few
+from ...errors import ConfigError, DataError, first_few
 from .class_folders import IMAGENET_R_WNIDS, IMAGENET_WNIDS, list_class_folders
 
 #: The corruptions of ImageNet-C by family.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmfasternet.datasets.dota_tiles import PADDING, cut_tile, parse_tile_name, read_image, tile_windows
+from mmfasternet.datasets.dota.tiles import PADDING, cut_tile, parse_tile_name, read_image, tile_windows
 from mmfasternet.errors import DataError
 
 SINGLE, MULTI = ([1024], [200]), ([2048, 1024, 682], [1000, 500, 333])

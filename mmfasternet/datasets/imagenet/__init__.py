@@ -1,0 +1,1 @@
+"""ImageNet-1k, -C and -R: a folder for each class."""
