@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from conftest import snapshot
-from miniature.aerial_scenes import LONGEST_SHADOW, compose, paint
+from miniature.aerial.scenes import LONGEST_SHADOW, compose, paint
 from PIL import Image
 from shapely import Polygon, box, contains_xy, minimum_rotated_rectangle
 
