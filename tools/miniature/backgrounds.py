@@ -16,15 +16,7 @@ TEXTURES = ('brick', 'grass', 'gravel', 'camera', 'moon')
 
 
 def background(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    """Make a background: most often a photograph, else a texture, seldom clouds.
-
-    Args:
-        rng (Generator): The source of chance.
-        size (tuple[int, int]): Width and height in pixels.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Draw a background: most often a photograph, sometimes a texture, seldom clouds."""
     make = rng.choice([photograph, texture, clouds], p=[0.6, 0.28, 0.12])
     # What lies behind the objects is a little out of focus and in haze, as in a photograph of near things.
     picture = make(rng, size).filter(ImageFilter.GaussianBlur(rng.uniform(0.8, 2.2)))
@@ -32,15 +24,7 @@ def background(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
 
 
 def photograph(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    """Crop a photograph and change its hue, saturation and brightness.
-
-    Args:
-        rng (Generator): The source of chance.
-        size (tuple[int, int]): Width and height in pixels.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Crop a photograph and change its hue, saturation and brightness."""
     hue, saturation, value = crop(rng, PHOTOGRAPHS, size).convert('HSV').split()
     shift = round(rng.normal(0, 14))
     turned = Image.merge('HSV', (hue.point(lambda level: (level + shift) % 256), saturation, value)).convert('RGB')
@@ -49,28 +33,12 @@ def photograph(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
 
 
 def texture(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    """Crop a grey texture and tint it.
-
-    Args:
-        rng (Generator): The source of chance.
-        size (tuple[int, int]): Width and height in pixels.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Crop a grey texture and tint it."""
     return tint(rng, crop(rng, TEXTURES, size))
 
 
 def clouds(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    """Add up noise of finer and finer grain over a vertical gradient, and tint it.
-
-    Args:
-        rng (Generator): The source of chance.
-        size (tuple[int, int]): Width and height in pixels.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Add up noise of finer and finer grain over a vertical gradient, and tint it."""
     width, height = size
     levels = np.linspace(0, rng.uniform(0.5, 2), height)[:, None] * np.ones(width)
     for cells in (2, 4, 8, 16, 32):
@@ -80,16 +48,9 @@ def clouds(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
 
 
 def crop(rng: np.random.Generator, names: tuple[str, ...], size: tuple[int, int]) -> Image.Image:
-    """Cut a window out of one of scikit-image's pictures, in half of the cases mirrored.
+    """Cut a window out of one of the named pictures of ``skimage.data`` and scale it to ``size``.
 
-    Args:
-        rng (Generator): The source of chance.
-        names (tuple[str, ...]): The pictures to choose from, as named in ``skimage.data``.
-        size (tuple[int, int]): Width and height of the result in pixels. The window has the same aspect, and any place
-            and scale.
-
-    Returns:
-        Image: The window, scaled to ``size``.
+    The window has the same aspect and a random place and scale; half of the windows are mirrored.
     """
     picture = load(rng.choice(names))
     window = np.array(size) * min(np.divide(picture.size, size)) * rng.uniform(0.5, 1)
@@ -100,27 +61,12 @@ def crop(rng: np.random.Generator, names: tuple[str, ...], size: tuple[int, int]
 
 @cache
 def load(name: str) -> Image.Image:
-    """Read one of the pictures that scikit-image ships.
-
-    Args:
-        name (str): Its name in ``skimage.data``.
-
-    Returns:
-        Image: The picture.
-    """
+    """Read one of the pictures that scikit-image ships, by its name in ``skimage.data``."""
     return Image.fromarray(getattr(data, name)())
 
 
 def tint(rng: np.random.Generator, grey: Image.Image) -> Image.Image:
-    """Map the levels of a grey picture to a way from a dark colour to a light one.
-
-    Args:
-        rng (Generator): The source of chance.
-        grey (Image): The picture to tint.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Map the levels of a grey picture to a range from a dark colour to a light one."""
     dark, light = pick(rng, PALETTE[:-1], number=2)
     dark, light = mix(dark, BLACK, rng.uniform(0.5, 0.85)), mix(light, WHITE, rng.uniform(0.2, 0.7))
     return ImageOps.colorize(ImageOps.autocontrast(grey, 1), dark, light)

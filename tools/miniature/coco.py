@@ -41,7 +41,7 @@ Record = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
 class Task(NamedTuple):
-    """An image to make: its split, its number in the whole data set, and the classes and sizes of its objects."""
+    """An image to draw: its split, its number in the whole data set, and the classes and sizes of its objects."""
 
     split: str
     number: int
@@ -49,18 +49,18 @@ class Task(NamedTuple):
 
 
 def make_coco(out: str | Path, seed: int = 0, overwrite: bool = False) -> dict[str, Any]:
-    """Make mini COCO, unless it is already there.
+    """Draw mini COCO unless it exists.
 
     Args:
-        out (str | Path): The folder to make; it appears when the data set is complete.
-        seed (int, optional): The same seed gives the same bytes.
-        overwrite (bool, optional): Replace a mini COCO that is already there.
+        out (str | Path): The folder to create. It appears only when the data set is complete.
+        seed (int, optional): The same seed gives the same bytes. Defaults to 0.
+        overwrite (bool, optional): Whether to replace another mini COCO at ``out``. Defaults to False.
 
     Returns:
-        dict[str, Any]: ``made``, whether it was made now, and the number of ``images`` and ``objects`` of each split.
+        dict[str, Any]: ``made``, whether it was drawn now, and the numbers of ``images`` and ``objects`` of each split.
 
     Raises:
-        DataError: ``out`` is something else than the mini COCO wanted, or the seed is negative.
+        DataError: ``out`` is not this mini COCO, or the seed is negative.
     """
     out = Path(out)
     mark = make_mark('coco', seed, VERSION)
@@ -81,15 +81,7 @@ def make_coco(out: str | Path, seed: int = 0, overwrite: bool = False) -> dict[s
 
 
 def deal(seed: int, split: str) -> list[Task]:
-    """Share out classes and sizes among the images of a split.
-
-    Args:
-        seed (int): The seed of the data set.
-        split (str): ``train2017`` or ``val2017``.
-
-    Returns:
-        list[Task]: The images to make, of 3 to 7 objects each.
-    """
+    """Deal classes and sizes to the images of a split, 3 to 7 objects each."""
     place = list(SPLITS).index(split)
     rng = np.random.default_rng((seed, place))
     numbers = rng.permutation(np.resize(np.arange(3, 8), SPLITS[split]))
@@ -102,15 +94,7 @@ def deal(seed: int, split: str) -> list[Task]:
 
 
 def make_image(seed: int, task: Task) -> tuple[Image.Image, list[dict[str, Any]]]:
-    """Draw an image and annotate its objects.
-
-    Args:
-        seed (int): The seed of the data set.
-        task (Task): What to draw.
-
-    Returns:
-        tuple[Image, list[dict[str, Any]]]: The image, and its annotations.
-    """
+    """Draw an image and annotate its objects."""
     rng = np.random.default_rng((seed, list(SPLITS).index(task.split), task.number))
     frame = IMAGE_SIZES[rng.integers(len(IMAGE_SIZES))]
     scene = compose(rng, frame, [(name, np.exp(rng.uniform(*np.log(SIDES[size])))) for name, size in task.hand])
@@ -124,14 +108,7 @@ def make_image(seed: int, task: Task) -> tuple[Image.Image, list[dict[str, Any]]
 
 
 def annotate(shape: BaseGeometry) -> dict[str, Any]:
-    """Describe what is seen of an object as COCO does.
-
-    Args:
-        shape (BaseGeometry): The area seen, in pixels.
-
-    Returns:
-        dict[str, Any]: The polygons, area and box of an annotation.
-    """
+    """Describe the visible part of an object in COCO's format: polygons, area and box in pixels."""
     # On the grid of the numbers to be written, what is computed here agrees with what is read there.
     parts = [part for part in pieces(shapely.set_precision(shape, 0.01)) if part.area >= LEAST_PIECE]
     left, top, right, bottom = MultiPolygon(parts).bounds
@@ -144,16 +121,7 @@ def annotate(shape: BaseGeometry) -> dict[str, Any]:
 
 
 def save_image(folder: Path, seed: int, task: Task) -> Record:
-    """Make an image and write its file.
-
-    Args:
-        folder (Path): Where the data set is being made.
-        seed (int): The seed of the data set.
-        task (Task): What to draw.
-
-    Returns:
-        Record: The image's entry in the annotation file, and its annotations.
-    """
+    """Draw an image and write its file; return its entry in the annotation file and its annotations."""
     image, annotations = make_image(seed, task)
     name = f'{task.number:012}.jpg'
     image.save(folder / task.split / name, quality=90)
@@ -162,16 +130,7 @@ def save_image(folder: Path, seed: int, task: Task) -> Record:
 
 
 def describe(split: str, mark: dict[str, Any], records: Iterable[Record]) -> dict[str, Any]:
-    """Put together the annotation file of a split.
-
-    Args:
-        split (str): ``train2017`` or ``val2017``.
-        mark (dict[str, Any]): What tells the miniature from other data sets.
-        records (Iterable[Record]): The entry and the annotations of each image.
-
-    Returns:
-        dict[str, Any]: What the file holds.
-    """
+    """Assemble the content of the annotation file of a split."""
     images, annotations = zip(*records)
     return {
         'info': {'description': f'mini COCO, {split}: objects drawn on free photographs', 'miniature': mark},
@@ -183,12 +142,12 @@ def describe(split: str, mark: dict[str, Any], records: Iterable[Record]) -> dic
 
 
 def annotation_file(folder: Path, split: str) -> Path:
-    """Where COCO keeps the annotations of a split."""
+    """Return the path at which COCO keeps the annotations of a split."""
     return folder / 'annotations' / f'instances_{split}.json'
 
 
 def is_complete(folder: Path) -> bool:
-    """Tell whether all files of a mini COCO are there."""
+    """Return whether all files of a mini COCO exist."""
     return all(
         annotation_file(folder, split).is_file() and len(list((folder / split).glob('*.jpg'))) == number
         for split, number in SPLITS.items()

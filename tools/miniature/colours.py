@@ -26,15 +26,7 @@ DOUGH: RGB = (214, 158, 92)
 
 
 def vary(rng: np.random.Generator, colour: RGB) -> RGB:
-    """Draw a colour near another one, as paint, age and weather would have it.
-
-    Args:
-        rng (Generator): The source of chance.
-        colour (RGB): The colour to vary, 0 to 255 each of red, green and blue.
-
-    Returns:
-        RGB: The varied colour.
-    """
+    """Draw a colour near another one, as paint, age and weather change it."""
     hue, saturation, value = colorsys.rgb_to_hsv(*np.divide(colour, 255))
     hue += rng.normal(0, 0.015)
     saturation *= rng.uniform(0.75, 1.1)
@@ -43,28 +35,10 @@ def vary(rng: np.random.Generator, colour: RGB) -> RGB:
 
 
 def pick(rng: np.random.Generator, colours: tuple[RGB, ...] = PALETTE, number: int = 1) -> list[RGB]:
-    """Draw different colours and vary each.
-
-    Args:
-        rng (Generator): The source of chance.
-        colours (tuple[RGB, ...], optional): The colours to choose from.
-        number (int, optional): How many to draw, at most as many as there are.
-
-    Returns:
-        list[RGB]: The colours drawn.
-    """
+    """Draw different colours and vary each."""
     return [vary(rng, colours[index]) for index in rng.choice(len(colours), number, replace=False)]
 
 
 def mix(colour: RGB, other: RGB, share: float) -> RGB:
-    """Blend two colours.
-
-    Args:
-        colour (RGB): The first colour.
-        other (RGB): The second colour.
-        share (float): How much of the second colour there is in the blend, 0 to 1.
-
-    Returns:
-        RGB: The blend.
-    """
+    """Blend two colours; ``share`` is that of the second one, 0 to 1."""
     return tuple(round(a + (b - a) * share) for a, b in zip(colour, other))

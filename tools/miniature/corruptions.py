@@ -14,13 +14,10 @@ SEEDED = ('impulse_noise', 'glass_blur')
 
 
 def load() -> Callable[..., np.ndarray]:
-    """Import the package, late since its compiler is slow to load and only mini ImageNet needs it.
-
-    Returns:
-        Callable[..., ndarray]: Its function ``corrupt``.
+    """Import the function ``corrupt``, late, since its compiler loads slowly and only mini ImageNet needs it.
 
     Raises:
-        DependencyError: It is not installed.
+        DependencyError: imagecorruptions is not installed.
     """
     try:
         from imagecorruptions import corrupt
@@ -32,23 +29,18 @@ def load() -> Callable[..., np.ndarray]:
 
 
 def stay_single() -> None:
-    """Keep OpenCV from using threads in this process: one forked from a process that used them would wait forever."""
+    """Turn off threads of OpenCV in this process: a process forked from one that used them would hang."""
     import cv2
 
     cv2.setNumThreads(0)
 
 
 def corrupt(rng: np.random.Generator, picture: Image.Image, corruption: str, severity: int) -> Image.Image:
-    """Corrupt a picture. This seeds NumPy's global generator.
+    """Corrupt a picture of at least 32 x 32 pixels. This seeds NumPy's global generator.
 
     Args:
-        rng (Generator): The source of chance.
-        picture (Image): The picture, RGB, at least 32 pixels wide and high.
         corruption (str): Its name in ImageNet-C.
         severity (int): 1 to 5.
-
-    Returns:
-        Image: An RGB image of the same size.
 
     Raises:
         DependencyError: imagecorruptions is not installed.

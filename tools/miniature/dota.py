@@ -53,14 +53,14 @@ MARK = 'miniature.json'
 
 
 class Task(NamedTuple):
-    """An image to make: its split, its number in the whole data set, and what it shows.
+    """An image to draw.
 
     Attributes:
         split: ``train``, ``val`` or ``test``.
-        number: From 1, over all splits.
-        way: What crosses it: a river or an avenue.
-        angle: The direction of the way, clockwise from the right in radians.
-        hand: The places beside the way.
+        number: Counted from 1 over all splits.
+        way: The way that crosses it, a key of :data:`.aerial.ways.WAYS`.
+        angle: The direction of the way.
+        hand: The places beside the way, keys of :data:`.aerial.places.PLACES`.
     """
 
     split: str
@@ -71,19 +71,19 @@ class Task(NamedTuple):
 
 
 def make_dota(out: str | Path, seed: int = 0, overwrite: bool = False) -> dict[str, Any]:
-    """Make mini DOTA, unless it is already there.
+    """Draw mini DOTA unless it exists.
 
     Args:
-        out (str | Path): The folder to make; it appears when the data set is complete.
-        seed (int, optional): The same seed gives the same bytes.
-        overwrite (bool, optional): Replace a mini DOTA that is already there.
+        out (str | Path): The folder to create. It appears only when the data set is complete.
+        seed (int, optional): The same seed gives the same bytes. Defaults to 0.
+        overwrite (bool, optional): Whether to replace another mini DOTA at ``out``. Defaults to False.
 
     Returns:
-        dict[str, Any]: ``made``, whether it was made now, and the number of ``images`` and of labelled ``objects`` of
-            each split, as in DOTA 1.5.
+        dict[str, Any]: ``made``, whether it was drawn now, and the numbers of ``images`` and (DOTA 1.5) ``objects`` of
+            each split.
 
     Raises:
-        DataError: ``out`` is something else than the mini DOTA wanted, or the seed is negative.
+        DataError: ``out`` is not this mini DOTA, or the seed is negative.
     """
     out = Path(out)
     mark = make_mark('dota', seed, VERSION)
@@ -103,15 +103,9 @@ def make_dota(out: str | Path, seed: int = 0, overwrite: bool = False) -> dict[s
 
 
 def deal(seed: int, split: str) -> list[Task]:
-    """Share out places among the images of a split.
+    """Deal places to the images of a split, 8 to 17 places each.
 
-    Args:
-        seed (int): The seed of the data set.
-        split (str): ``train``, ``val`` or ``test``.
-
-    Returns:
-        list[Task]: The images to make, of 8 to 17 places each; half of them have a river and half an
-            avenue, in directions that are spread evenly.
+    Half of the images have a river and half an avenue, in directions that are spread evenly.
     """
     place = list(SPLITS).index(split)
     rng = np.random.default_rng((seed, place))
@@ -127,28 +121,14 @@ def deal(seed: int, split: str) -> list[Task]:
 
 
 def make_image(seed: int, task: Task) -> tuple[Image.Image, list[Overhead]]:
-    """Draw an image.
-
-    Args:
-        seed (int): The seed of the data set.
-        task (Task): What to draw.
-
-    Returns:
-        tuple[Image, list[Overhead]]: The image, and the objects in it that have one of DOTA's classes.
-    """
+    """Draw an image; return it and the objects in it that have one of DOTA's classes."""
     rng = np.random.default_rng((seed, list(SPLITS).index(task.split), task.number))
     scene = compose(rng, task.way, task.angle, task.hand)
     return paint(rng, scene), [thing for thing in scene.things if thing.name in CLASSES['1.5']]
 
 
 def save_image(folder: Path, seed: int, task: Task) -> None:
-    """Make an image and write its file and its label files.
-
-    Args:
-        folder (Path): Where the data set is being made.
-        seed (int): The seed of the data set.
-        task (Task): What to draw.
-    """
+    """Draw an image and write its file and its label files."""
     image, objects = make_image(seed, task)
     name = f'P{task.number:04}'
     image.save(folder / task.split / 'images' / f'{name}.png', compress_level=1)
@@ -158,14 +138,9 @@ def save_image(folder: Path, seed: int, task: Task) -> None:
 
 
 def describe(objects: Sequence[Overhead], version: str) -> str:
-    """Put together a label file.
+    """Assemble the content of a label file.
 
-    Args:
-        objects (Sequence[Overhead]): The objects of an image.
-        version (str): The version of DOTA: 1.0 leaves out the smallest objects and the classes that came later.
-
-    Returns:
-        str: What the file holds.
+    DOTA 1.0 leaves out the smallest objects and the classes that were added later.
     """
     lines = [*HEADER]
     for thing in objects:
@@ -178,12 +153,12 @@ def describe(objects: Sequence[Overhead], version: str) -> str:
 
 
 def folders(split: str) -> tuple[str, ...]:
-    """Name the folders of a split."""
+    """List the folders of a split."""
     return ('images',) if split == 'test' else ('images', *LABEL_FOLDERS.values())
 
 
 def is_complete(folder: Path) -> bool:
-    """Tell whether all files of a mini DOTA are there."""
+    """Return whether all files of a mini DOTA exist."""
     return all(
         len(list((folder / split / name).glob('P*'))) == number
         for split, number in SPLITS.items()

@@ -52,12 +52,12 @@ MARK = 'miniature.json'
 
 
 class Task(NamedTuple):
-    """An image to make.
+    """An image to draw.
 
     Attributes:
         split: ``train``, ``val`` or ``imagenet-r``.
-        number: From 1, over all classes of the split.
-        wnid: The class.
+        number: Counted from 1 over all classes of the split.
+        wnid: The WordNet id of its class.
     """
 
     split: str
@@ -66,12 +66,12 @@ class Task(NamedTuple):
 
     @property
     def style(self) -> str | None:
-        """The kind of rendition, of ImageNet-R only."""
+        """The kind of rendition; None except in ImageNet-R."""
         return list(STYLES)[self.number % len(STYLES)] if self.split == 'imagenet-r' else None
 
     @property
     def file(self) -> str:
-        """Where the image goes in the folder of its split."""
+        """The path of the image in its split's folder."""
         if self.split == 'val':
             return f'{self.wnid}/ILSVRC2012_val_{self.number:08}.JPEG'
         if self.style:
@@ -80,18 +80,18 @@ class Task(NamedTuple):
 
 
 def make_imagenet(out: str | Path, seed: int = 0, overwrite: bool = False) -> dict[str, Any]:
-    """Make mini ImageNet, unless it is already there.
+    """Draw mini ImageNet unless it exists.
 
     Args:
-        out (str | Path): The folder to make; it appears when the data set is complete.
-        seed (int, optional): The same seed gives the same bytes.
-        overwrite (bool, optional): Replace a mini ImageNet that is already there.
+        out (str | Path): The folder to create. It appears only when the data set is complete.
+        seed (int, optional): The same seed gives the same bytes. Defaults to 0.
+        overwrite (bool, optional): Whether to replace another mini ImageNet at ``out``. Defaults to False.
 
     Returns:
-        dict[str, Any]: ``made``, whether it was made now, and the number of ``images`` and ``classes`` of each part.
+        dict[str, Any]: ``made``, whether it was drawn now, and the numbers of ``images`` and ``classes`` of each part.
 
     Raises:
-        DataError: ``out`` is something else than the mini ImageNet wanted, or the seed is negative.
+        DataError: ``out`` is not this mini ImageNet, or the seed is negative.
         DependencyError: imagecorruptions is not installed.
     """
     out = Path(out)
@@ -115,15 +115,7 @@ def make_imagenet(out: str | Path, seed: int = 0, overwrite: bool = False) -> di
 
 
 def deal(seed: int, split: str) -> list[Task]:
-    """List the images of a split.
-
-    Args:
-        seed (int): The seed of the data set.
-        split (str): ``train``, ``val`` or ``imagenet-r``.
-
-    Returns:
-        list[Task]: The images to make, class by class; those of ``val`` are shuffled, as in ImageNet.
-    """
+    """List the images of a split, class by class; those of ``val`` are shuffled, as in ImageNet."""
     wnids = np.repeat(WNIDS[split], IMAGES[split])
     if split == 'val':
         wnids = np.random.default_rng((seed, list(IMAGES).index(split))).permutation(wnids)
@@ -131,14 +123,7 @@ def deal(seed: int, split: str) -> list[Task]:
 
 
 def first_of_each_class(tasks: list[Task]) -> list[Task]:
-    """Choose the validation images to corrupt.
-
-    Args:
-        tasks (list[Task]): The images of all splits.
-
-    Returns:
-        list[Task]: The first ones of each class in ``val``.
-    """
+    """Select the validation images to corrupt: the first ones of each class."""
     return [
         task
         for wnid in WNIDS['imagenet-c']
@@ -147,15 +132,7 @@ def first_of_each_class(tasks: list[Task]) -> list[Task]:
 
 
 def make_image(seed: int, task: Task) -> Image.Image:
-    """Draw an image.
-
-    Args:
-        seed (int): The seed of the data set.
-        task (Task): What to draw.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Draw an image."""
     rng = np.random.default_rng((seed, list(IMAGES).index(task.split), task.number))
     width, height = size = tuple(rng.integers(SIDES[0], SIDES[1] + 1, 2).tolist())
     _, draw = DRAW[task.wnid]
@@ -168,16 +145,7 @@ def make_image(seed: int, task: Task) -> Image.Image:
 
 
 def fit(rng: np.random.Generator, size: tuple[int, int], drawing: Drawing) -> Drawing:
-    """Place an object so that the centre crop shows it, whole or nearly so.
-
-    Args:
-        rng (Generator): The source of chance.
-        size (tuple[int, int]): Width and height of the picture in pixels.
-        drawing (Drawing): The object in its own units.
-
-    Returns:
-        Drawing: The object in pixels of the picture.
-    """
+    """Place an object, given in its own units, so that the centre crop shows (nearly) all of it."""
     short = min(size)
     placed = place(rng, size, drawing, short)
     left, top, right, bottom = placed.outline.bounds
@@ -189,24 +157,12 @@ def fit(rng: np.random.Generator, size: tuple[int, int], drawing: Drawing) -> Dr
 
 
 def save_image(folder: Path, seed: int, task: Task) -> None:
-    """Make an image and write its file.
-
-    Args:
-        folder (Path): Where the data set is being made.
-        seed (int): The seed of the data set.
-        task (Task): What to draw.
-    """
+    """Draw an image and write its file."""
     save(make_image(seed, task), folder / task.split / task.file, 90)
 
 
 def save_corrupted(folder: Path, seed: int, task: Task) -> None:
-    """Crop a validation image and write it with all corruptions at all severities.
-
-    Args:
-        folder (Path): Where the data set is being made, with the validation image in it.
-        seed (int): The seed of the data set.
-        task (Task): The validation image.
-    """
+    """Crop a validation image and write it with all corruptions at all severities."""
     rng = np.random.default_rng((seed, list(IMAGES).index('imagenet-c'), task.number))
     with Image.open(folder / task.split / task.file) as picture:
         clean = centre_crop(picture)
@@ -216,14 +172,7 @@ def save_corrupted(folder: Path, seed: int, task: Task) -> None:
 
 
 def centre_crop(picture: Image.Image) -> Image.Image:
-    """Cut out the middle square and scale it, as ImageNet-C does.
-
-    Args:
-        picture (Image): The picture.
-
-    Returns:
-        Image: The square.
-    """
+    """Cut out the middle square and scale it, as in ImageNet-C."""
     return ImageOps.fit(picture, (CORRUPTED_SIDE,) * 2, Image.Resampling.BILINEAR, bleed=(1 - KEPT) / 2)
 
 
@@ -234,11 +183,11 @@ def save(picture: Image.Image, path: Path, quality: int) -> None:
 
 
 def expected() -> dict[str, int]:
-    """How many images each part has."""
+    """The number of images of each part."""
     kinds = {'imagenet-c': len(CORRUPTIONS) * len(SEVERITIES)}
     return {part: len(WNIDS[part]) * number * kinds.get(part, 1) for part, number in IMAGES.items()}
 
 
 def is_complete(folder: Path) -> bool:
-    """Tell whether all files of a mini ImageNet are there."""
+    """Return whether all files of a mini ImageNet exist."""
     return all(len(list((folder / part).rglob('n*/*'))) == number for part, number in expected().items())

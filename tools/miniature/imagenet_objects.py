@@ -21,19 +21,12 @@ def oval(x: float, y: float, half_width: float, half_height: float) -> Polygon:
 
 
 def mirrored(shape: BaseGeometry) -> BaseGeometry:
-    """The same shape on the other side of the vertical axis."""
+    """Mirror a shape at the vertical axis."""
     return scale(shape, -1, 1, origin=(0, 0))
 
 
 def goldfish(rng: np.random.Generator) -> Drawing:
-    """A plump fish from the side, with scales, a veil of a tail and other fins.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Drawing: The object, in its own units.
-    """
+    """A plump fish from the side, with scales, a veil of a tail and other fins."""
     height, spread, length = rng.uniform(0.4, 0.56), rng.uniform(0.4, 0.65), rng.uniform(0.95, 1.25)
     body = shapely.union(oval(0, 0, 0.75, height), oval(-0.4, 0, 0.36, 0.75 * height)).convex_hull
     root = (0.62, 0)
@@ -78,14 +71,7 @@ def goldfish(rng: np.random.Generator) -> Drawing:
 
 
 def ladybug(rng: np.random.Generator) -> Drawing:
-    """A beetle from above: two wing cases with spots, a dark head with pale cheeks, six legs and two feelers.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Drawing: The object, in its own units.
-    """
+    """A beetle from above: two wing cases with spots, a dark head with pale cheeks, six legs and two feelers."""
     wings = oval(0, 0.12, rng.uniform(0.74, 0.86), 0.86)
     shield = oval(0, -0.6, 0.48, 0.27)
     head = oval(0, -0.83, 0.27, 0.2)
@@ -127,14 +113,7 @@ def ladybug(rng: np.random.Generator) -> Drawing:
 
 
 def starfish(rng: np.random.Generator) -> Drawing:
-    """Five plump arms with a ridge and rows of warts.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Drawing: The object, in its own units.
-    """
+    """Five plump arms with a ridge and rows of warts."""
     waist, angles = rng.uniform(0.3, 0.42), np.arange(5) * 2 * np.pi / 5 - np.pi / 2 + rng.normal(0, 0.09, 5)
     lengths = rng.uniform(0.85, 1.05, 5)
     tips, notches = polar(angles, lengths), polar(angles + np.pi / 5, waist)
@@ -155,14 +134,7 @@ def starfish(rng: np.random.Generator) -> Drawing:
 
 
 def coffee_mug(rng: np.random.Generator) -> Drawing:
-    """A mug from the side and above, with a handle and some pattern, full of coffee.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Drawing: The object, in its own units.
-    """
+    """A mug from the side and above, with a handle and some pattern, full of coffee."""
     foot, height, tilt = rng.uniform(0.46, 0.68), rng.uniform(0.68, 0.92), rng.uniform(0.2, 0.36)
     rim, floor = oval(0, -height, 0.7, 0.7 * tilt), oval(0, height, foot, foot * tilt)
     cup = shapely.union(rim, floor).convex_hull
@@ -202,14 +174,7 @@ def coffee_mug(rng: np.random.Generator) -> Drawing:
 
 
 def strawberry(rng: np.random.Generator) -> Drawing:
-    """A berry that tapers downwards, with seeds, a crown of leaves and a stem.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Drawing: The object, in its own units.
-    """
+    """A berry that tapers downwards, with seeds, a crown of leaves and a stem."""
     width, point = rng.uniform(0.6, 0.8), rng.uniform(0.12, 0.3)
     shoulder = oval(0, -0.35, width, 0.45)
     berry = shapely.union(shoulder, disc(rng.normal(0, 0.06), 0.95 - point, point)).convex_hull

@@ -18,15 +18,7 @@ NAMES = {'coco': 'mini COCO', 'dota': 'mini DOTA', 'imagenet': 'mini ImageNet'}
 
 
 def make_mark(kind: str, seed: int, version: int) -> Mark:
-    """Make the mark of a miniature.
-
-    Args:
-        kind (str): The data set whose layout it has, in small letters.
-        seed (int): What it is drawn from.
-        version (int): The version of the drawing.
-
-    Returns:
-        Mark: The mark.
+    """Build the mark of a miniature.
 
     Raises:
         DataError: The seed is negative.
@@ -37,16 +29,7 @@ def make_mark(kind: str, seed: int, version: int) -> Mark:
 
 
 def read_mark(path: Path, kind: str, *keys: str) -> Mark | None:
-    """Read the mark of a miniature.
-
-    Args:
-        path (Path): The JSON file that would hold it.
-        kind (str): The data set whose layout it has.
-        *keys (str): Where the mark is in the file.
-
-    Returns:
-        Mark | None: The mark, or None if there is none.
-    """
+    """Read the mark at ``keys`` in a JSON file; None if the file holds no mark of this kind."""
     try:
         mark = json.loads(path.read_text())
         for key in keys:
@@ -57,20 +40,17 @@ def read_mark(path: Path, kind: str, *keys: str) -> Mark | None:
 
 
 def is_there(out: Path, wanted: Mark, found: Mark | None, is_complete: Callable[[Path], bool], overwrite: bool) -> bool:
-    """Tell whether the miniature wanted is there already, and refuse to replace anything else.
+    """Return whether the wanted miniature exists, and refuse to replace anything else.
 
     Args:
-        out (Path): Where the miniature is to be.
-        wanted (Mark): The mark that it is to have.
-        found (Mark | None): The mark that was found there.
-        is_complete (Callable[[Path], bool]): Tells whether all files of the miniature are there.
+        out (Path): The folder of the miniature.
+        wanted (Mark): The mark that it must have.
+        found (Mark | None): The mark that was read from it.
+        is_complete (Callable[[Path], bool]): Returns whether all files of the miniature exist.
         overwrite (bool): Whether another miniature of this kind may be replaced.
 
-    Returns:
-        bool: Whether it is there; if not, it is to be made.
-
     Raises:
-        DataError: Something else is there, or, unless it may be replaced, a miniature with another mark or one that
+        DataError: ``out`` is something else, or, unless it may be replaced, a miniature with another mark or one that
             lacks files.
     """
     name = NAMES[wanted['kind']]
@@ -92,16 +72,16 @@ def is_there(out: Path, wanted: Mark, found: Mark | None, is_complete: Callable[
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill, which takes its place when all went well and vanishes when not.
+    """Yield a temporary folder to fill; on success it becomes ``out``, on failure it is deleted.
 
     Args:
-        out (Path): Where the folder is to be; one that is already there is replaced.
+        out (Path): The final path. An existing folder is replaced.
 
     Yields:
         Path: The empty folder to fill, on the same disk.
 
     Raises:
-        DataError: Nothing can be written there.
+        DataError: The parent folder is not writable.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

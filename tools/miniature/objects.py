@@ -53,14 +53,14 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class Drawing:
-    """An object as a picture book has it: an outline, and coloured shapes inside it.
+    """An object in flat colours: an outline, and coloured shapes inside it.
 
     Attributes:
         name: The class of the object.
-        outline: Where the object is; what layers reach beyond it is not seen.
+        outline: The area of the object. Parts of layers outside it are not drawn.
         layers: The coloured shapes, the lowest first; together they cover the outline.
         turn: How far the object may be turned to either side, in radians.
-        relief: How much the object bulges towards the viewer: 0 is a sheet, 1 a ball.
+        relief: How much the object bulges towards the viewer, from 0 (a sheet) to 1 (a ball).
     """
 
     name: str
@@ -70,14 +70,7 @@ class Drawing:
     relief: float
 
     def map(self, transform: Callable[[np.ndarray], np.ndarray]) -> Drawing:
-        """Move the outline and all layers.
-
-        Args:
-            transform (Callable[[ndarray], ndarray]): Takes and returns coordinates, N x 2.
-
-        Returns:
-            Drawing: The moved drawing.
-        """
+        """Apply a function of coordinates, N x 2, to the outline and all layers."""
         layers = [Layer(shapely.transform(shape, transform), colour) for shape, colour in self.layers]
         return replace(self, outline=shapely.transform(self.outline, transform), layers=layers)
 
@@ -99,14 +92,7 @@ def _lettering(text: str) -> BaseGeometry:
 
 
 def stop_sign(rng: np.random.Generator) -> Drawing:
-    """A red octagon with a pale border that says STOP.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Drawing: The object, in its own units.
-    """
+    """A red octagon with a pale border that says STOP."""
     plate = Polygon(polar(np.pi / 8 + np.arange(8) * np.pi / 4, 1))
     red, white = vary(rng, RED), vary(rng, WHITE)
     letters = scale(_lettering('STOP'), 0.74, rng.uniform(0.9, 1.2), origin=(0, 0))
@@ -117,14 +103,7 @@ def stop_sign(rng: np.random.Generator) -> Drawing:
 
 
 def traffic_light(rng: np.random.Generator) -> Drawing:
-    """A housing with three lamps under hoods, one of them lit.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Drawing: The object, in its own units.
-    """
+    """A housing with three lamps under hoods, one of them lit."""
     housing = shapely.box(-0.4, -1, 0.4, 1).buffer(rng.uniform(0.06, 0.16))
     colour = pick(rng, (BLACK, BLACK, YELLOW, GREY))[0]
     layers = [Layer(housing, mix(colour, WHITE, 0.35)), Layer(housing.buffer(-0.06), colour)]
@@ -145,14 +124,7 @@ def traffic_light(rng: np.random.Generator) -> Drawing:
 
 
 def umbrella(rng: np.random.Generator) -> Drawing:
-    """An open umbrella with panels of one or two colours and a hooked handle.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Drawing: The object, in its own units.
-    """
+    """An open umbrella with panels of one or two colours and a hooked handle."""
     panels = rng.choice([5, 7])
     edges = np.linspace(-1, 1, panels + 1)
     dome = scale(disc(0, 0, 1), 1, rng.uniform(0.75, 1))
@@ -173,14 +145,7 @@ def umbrella(rng: np.random.Generator) -> Drawing:
 
 
 def frisbee(rng: np.random.Generator) -> Drawing:
-    """A flying disc seen from the side and above, with rings and a star.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Drawing: The object, in its own units.
-    """
+    """A flying disc seen from the side and above, with rings and a star."""
     tilt = rng.uniform(0.42, 0.62)
     rim, middle, mark = pick(rng, number=3)
     points = rng.integers(5, 9)
@@ -195,14 +160,7 @@ def frisbee(rng: np.random.Generator) -> Drawing:
 
 
 def kite(rng: np.random.Generator) -> Drawing:
-    """A diamond of four panels with spars and a short tail with a bow.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Drawing: The object, in its own units.
-    """
+    """A diamond of four panels with spars and a short tail with a bow."""
     half_width, shoulder = rng.uniform(0.6, 0.85), rng.uniform(-0.4, -0.15)
     top, right, bottom, left, middle = (0, -1), (half_width, shoulder), (0, 1), (-half_width, shoulder), (0, shoulder)
     sail = Polygon([top, right, bottom, left])
@@ -227,14 +185,7 @@ def kite(rng: np.random.Generator) -> Drawing:
 
 
 def banana(rng: np.random.Generator) -> Drawing:
-    """A crescent with a stem, a ridge and a dark tip.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Drawing: The object, in its own units.
-    """
+    """A crescent with a stem, a ridge and a dark tip."""
     along = np.linspace(0, 1, 40)
     angles = np.pi / 2 + (along - 0.5) * rng.uniform(1.7, 2.4)
     thickness = rng.uniform(0.25, 0.31) * np.sin(np.pi * (0.06 + 0.88 * along)) ** 0.6
@@ -258,14 +209,7 @@ def banana(rng: np.random.Generator) -> Drawing:
 
 
 def donut(rng: np.random.Generator) -> Drawing:
-    """A ring of dough with icing and sprinkles.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Drawing: The object, in its own units.
-    """
+    """A ring of dough with icing and sprinkles."""
     angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
 
     def blob(radius: float, waves: int, height: float) -> Polygon:
@@ -285,14 +229,7 @@ def donut(rng: np.random.Generator) -> Drawing:
 
 
 def clock(rng: np.random.Generator) -> Drawing:
-    """A round wall clock or an alarm clock with bells and feet.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Drawing: The object, in its own units.
-    """
+    """A round wall clock or an alarm clock with bells and feet."""
     case, accent = pick(rng, number=2)
     face = pick(rng, (WHITE, WHITE, WHITE, mix(YELLOW, WHITE, 0.6), BLACK))[0]
     ink = BLACK if sum(face) > 380 else WHITE

@@ -17,16 +17,7 @@ from .shapes import frame
 
 
 def sketch(rng: np.random.Generator, drawing: Drawing, size: tuple[int, int]) -> Image.Image:
-    """Draw contours by a shaky hand, twice, on paper.
-
-    Args:
-        rng (Generator): The source of chance.
-        drawing (Drawing): The object, in pixels of the picture.
-        size (tuple[int, int]): Width and height of the picture in pixels.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Draw contours twice with a shaky hand, on paper."""
     paper = vary(rng, mix(WHITE, pick(rng, (YELLOW, BROWN, WHITE))[0], rng.uniform(0, 0.25)))
     ink = pick(rng, (BLACK, BLACK, BLUE, BROWN))[0]
     wash = rng.uniform(0, 0.5)
@@ -40,32 +31,14 @@ def sketch(rng: np.random.Generator, drawing: Drawing, size: tuple[int, int]) ->
 
 
 def cartoon(rng: np.random.Generator, drawing: Drawing, size: tuple[int, int]) -> Image.Image:
-    """Draw flat, bright colours inside thick black contours on a plain ground.
-
-    Args:
-        rng (Generator): The source of chance.
-        drawing (Drawing): The object, in pixels of the picture.
-        size (tuple[int, int]): Width and height of the picture in pixels.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Draw flat, bright colours inside thick black contours on a plain ground."""
     ground = mix(pick(rng, PALETTE[:-1])[0], WHITE, rng.uniform(0.3, 0.9))
     picture = paste(contour(drawing, rng.uniform(2.5, 4), (16, 16, 20)), size, ground)
     return ImageEnhance.Color(picture).enhance(1.4)
 
 
 def painting(rng: np.random.Generator, drawing: Drawing, size: tuple[int, int]) -> Image.Image:
-    """Lay strokes of a brush over one another, ever finer ones, along the edges of what there is to see.
-
-    Args:
-        rng (Generator): The source of chance.
-        drawing (Drawing): The object, in pixels of the picture.
-        size (tuple[int, int]): Width and height of the picture in pixels.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Paint layers of brush strokes, each finer than the last, along the edges in the picture."""
     model = clouds(rng, size)
     render(model, [drawing], Light.draw(rng))
     canvas = model.filter(ImageFilter.GaussianBlur(8))
@@ -84,16 +57,7 @@ def painting(rng: np.random.Generator, drawing: Drawing, size: tuple[int, int]) 
 
 
 def videogame(rng: np.random.Generator, drawing: Drawing, size: tuple[int, int]) -> Image.Image:
-    """Draw a cartoon of few pixels and few colours.
-
-    Args:
-        rng (Generator): The source of chance.
-        drawing (Drawing): The object, in pixels of the picture.
-        size (tuple[int, int]): Width and height of the picture in pixels.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Draw a cartoon with few pixels and few colours."""
     small = cartoon(rng, drawing, size).reduce(3).quantize(int(rng.integers(8, 14)))
     return small.convert('RGB').resize(size, Image.Resampling.NEAREST)
 
@@ -108,16 +72,11 @@ STYLES: dict[str, Callable[[np.random.Generator, Drawing, tuple[int, int]], Imag
 
 
 def contour(drawing: Drawing, width: float, ink: RGB, tone: Callable[[RGB], RGB] = lambda colour: colour) -> Drawing:
-    """Draw a line round every shape of an object.
+    """Draw a line around every shape of an object.
 
     Args:
-        drawing (Drawing): The object, in pixels of the picture.
-        width (float): The width of the line round the object, in pixels; those in it are half as wide.
-        ink (RGB): The colour of the lines.
-        tone (Callable[[RGB], RGB], optional): Gives the colour of a shape instead of its own.
-
-    Returns:
-        Drawing: The object with its lines.
+        width (float): The width of the line around the object in pixels; inner lines are half as wide.
+        tone (Callable[[RGB], RGB], optional): Maps the colour of each shape.
     """
     layers = []
     for shape, colour in drawing.layers:
@@ -127,15 +86,7 @@ def contour(drawing: Drawing, width: float, ink: RGB, tone: Callable[[RGB], RGB]
 
 
 def shake(rng: np.random.Generator, drawing: Drawing) -> Drawing:
-    """Shift the points of an object by a pixel or so, near ones alike.
-
-    Args:
-        rng (Generator): The source of chance.
-        drawing (Drawing): The object, in pixels of the picture.
-
-    Returns:
-        Drawing: The object as a hand draws it.
-    """
+    """Shift the points of an object by about a pixel, nearby points alike, as a hand would."""
     waves, phase = rng.normal(0, 0.12, (2, 2)), rng.uniform(0, 2 * np.pi, 2)
     layers = [Layer(shapely.segmentize(shape, 4), colour) for shape, colour in drawing.layers]
     fine = replace(drawing, outline=shapely.segmentize(drawing.outline, 4), layers=layers)
@@ -143,31 +94,13 @@ def shake(rng: np.random.Generator, drawing: Drawing) -> Drawing:
 
 
 def paste(drawing: Drawing, size: tuple[int, int], ground: RGB) -> Image.Image:
-    """Draw an object without light or shadow.
-
-    Args:
-        drawing (Drawing): The object, in pixels of the picture.
-        size (tuple[int, int]): Width and height of the picture in pixels.
-        ground (RGB): The colour of all else.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Draw an object on a plain ground, without light or shadow."""
     picture, paint = Image.new('RGB', size, ground), raster(drawing.outline, drawing.layers, (0, 0, *size))
     picture.paste(paint, mask=paint.getchannel('A'))
     return picture
 
 
 def grain(rng: np.random.Generator, picture: Image.Image, strength: float) -> Image.Image:
-    """Roughen a picture as paper is rough.
-
-    Args:
-        rng (Generator): The source of chance.
-        picture (Image): The picture, RGB.
-        strength (float): The spread of the levels added to each pixel, of 255.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Add noise like the grain of paper; ``strength`` is its standard deviation in levels of 255."""
     noise = rng.normal(0, strength, (picture.height, picture.width, 1))
     return Image.fromarray(np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8))

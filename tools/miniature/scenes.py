@@ -29,13 +29,13 @@ LEAST_SIDE = 24
 
 
 class Light(NamedTuple):
-    """Where the light of a scene comes from.
+    """Direction and strength of the light in a scene.
 
     Attributes:
         x: Horizontal part of the unit vector towards the light.
         y: Vertical part of the unit vector towards the light.
-        strength: How much it shades the objects: 0 is a dull day, 1 a sunny one.
-        shadow: How dark the shadows are that objects cast, 0 to 1.
+        strength: How much it shades the objects, from 0 (a dull day) to 1 (a sunny one).
+        shadow: How dark the cast shadows are, from 0 to 1.
     """
 
     x: float
@@ -45,7 +45,7 @@ class Light(NamedTuple):
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Light:
-        """Draw a light that comes from above."""
+        """Draw a random light that comes from above."""
         angle = rng.uniform(-0.8, 0.8) - np.pi / 2
         return cls(math.cos(angle), math.sin(angle), rng.uniform(0.5, 1), rng.uniform(0.25, 0.5))
 
@@ -54,10 +54,8 @@ def compose(rng: np.random.Generator, size: tuple[int, int], hand: Iterable[tupl
     """Draw objects and place them so that none is hidden.
 
     Args:
-        rng (Generator): The source of chance.
-        size (tuple[int, int]): Width and height of the picture in pixels.
-        hand (Iterable[tuple[str, float]]): The class of each object, and its size: the side in pixels of a square that
-            is as large.
+        hand (Iterable[tuple[str, float]]): The class and the size of each object: the side in pixels of a square of the
+            same area.
 
     Returns:
         list[Drawing]: The objects in pixels of the picture, the hindmost first.
@@ -78,7 +76,7 @@ def compose(rng: np.random.Generator, size: tuple[int, int], hand: Iterable[tupl
 
 
 def are_piled(first: BaseGeometry, second: BaseGeometry) -> bool:
-    """Tell whether two objects lie on one another rather than overlap at their edges."""
+    """Return whether two objects lie on one another rather than overlap at their edges."""
     return (first & second).area > MOST_SHARED * min(first.area, second.area)
 
 
@@ -86,10 +84,8 @@ def place(rng: np.random.Generator, size: tuple[int, int], drawing: Drawing, sid
     """Turn, shear, tilt, scale and move an object.
 
     Args:
-        rng (Generator): The source of chance.
-        size (tuple[int, int]): Width and height of the picture in pixels.
         drawing (Drawing): The object in its own units.
-        side (float): The side in pixels of a square as large as the object.
+        side (float): The side in pixels of a square of the same area as the placed object.
 
     Returns:
         Drawing: The object in pixels of the picture.
@@ -106,28 +102,13 @@ def place(rng: np.random.Generator, size: tuple[int, int], drawing: Drawing, sid
 
 
 def visible(outlines: Sequence[BaseGeometry], size: tuple[int, int]) -> list[BaseGeometry]:
-    """Find what is seen of each object.
-
-    Args:
-        outlines (Sequence[BaseGeometry]): The outlines of the objects, the hindmost first.
-        size (tuple[int, int]): Width and height of the picture in pixels.
-
-    Returns:
-        list[BaseGeometry]: Each outline without what later ones cover and without what lies outside the picture.
-    """
+    """Return the visible part of each outline, the hindmost first: inside the picture and not under a later one."""
     frame = shapely.box(0, 0, *size)
     return [(outline & frame) - shapely.union_all(outlines[index + 1 :]) for index, outline in enumerate(outlines)]
 
 
 def pieces(shape: BaseGeometry) -> list[Polygon]:
-    """Cut a shape into polygons without holes.
-
-    Args:
-        shape (BaseGeometry): Any geometry; its points and lines are left out.
-
-    Returns:
-        list[Polygon]: Polygons that together cover the areas of the shape.
-    """
+    """Cut the areas of any geometry into polygons without holes; its points and lines are left out."""
     found = []
     for part in shapely.get_parts(shape):
         if part.geom_type != 'Polygon' or part.is_empty:
@@ -142,13 +123,7 @@ def pieces(shape: BaseGeometry) -> list[Polygon]:
 
 
 def render(canvas: Image.Image, scene: Iterable[Drawing], light: Light) -> None:
-    """Draw objects over a picture.
-
-    Args:
-        canvas (Image): The picture, RGB; it is changed.
-        scene (Iterable[Drawing]): The objects in pixels of the picture, the hindmost first.
-        light (Light): Where the light comes from.
-    """
+    """Draw objects, the hindmost first, over a picture, which is changed."""
     frame = shapely.box(0, 0, *canvas.size)
     for drawing in scene:
         outline, side = drawing.outline, math.sqrt(drawing.outline.area)
@@ -170,7 +145,6 @@ def raster(outline: BaseGeometry, layers: Iterable[Layer], box: tuple[int, int, 
     """Draw an object in a window of the picture.
 
     Args:
-        outline (BaseGeometry): Where the object is, in pixels of the picture.
         layers (Iterable[Layer]): Its coloured shapes, the lowest first.
         box (tuple[int, int, int, int]): Left, top, right and bottom of the window in pixels.
 
@@ -183,15 +157,7 @@ def raster(outline: BaseGeometry, layers: Iterable[Layer], box: tuple[int, int, 
 
 
 def coverage(shape: BaseGeometry, box: tuple[int, int, int, int]) -> Image.Image:
-    """Tell how much of each pixel of a window lies in a shape.
-
-    Args:
-        shape (BaseGeometry): The shape, in pixels of the picture.
-        box (tuple[int, int, int, int]): Left, top, right and bottom of the window in pixels.
-
-    Returns:
-        Image: A grey image of the window, 0 to 255.
-    """
+    """Return a grey image of a window: the share of each pixel that lies in a shape, from 0 to 255."""
     return _fill('L', [(shape, 255)], box).reduce(OVERSAMPLING)
 
 
@@ -212,13 +178,12 @@ def shade(mask: Image.Image, side: float, relief: float, light: Light) -> np.nda
     """Light an object as if it bulged where it is far from its edge.
 
     Args:
-        mask (Image): Where the object is, 0 to 255.
-        side (float): The side in pixels of a square as large as the object.
+        mask (Image): The object, 0 to 255.
+        side (float): The side in pixels of a square of the same area as the object.
         relief (float): How much it bulges, 0 to 1.
-        light (Light): Where the light comes from.
 
     Returns:
-        ndarray: What to multiply the colours by, a number per pixel.
+        ndarray: The factor of the colours at each pixel.
     """
     height = np.asarray(mask.filter(ImageFilter.GaussianBlur(0.11 * side)), dtype=np.float32) / 255
     down, right = np.gradient(height)
@@ -229,15 +194,7 @@ def shade(mask: Image.Image, side: float, relief: float, light: Light) -> np.nda
 
 
 def develop(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
-    """Finish a picture as a camera would: exposure, a cast of colour, and grain.
-
-    Args:
-        rng (Generator): The source of chance.
-        picture (Image): The picture, RGB.
-
-    Returns:
-        Image: The finished picture.
-    """
+    """Finish a picture as a camera would: exposure, colour cast and grain."""
     gain = rng.uniform(0.85, 1.12) * rng.uniform(0.95, 1.05, 3)
     grain = rng.normal(0, rng.uniform(0.5, 2.5), (picture.height, picture.width, 1))
     return Image.fromarray(np.clip(np.asarray(picture) * gain + grain, 0, 255).astype(np.uint8))

@@ -34,16 +34,7 @@ FIELDS = ('grass', 'grass', 'meadow', 'crop', 'soil', 'field')
 
 
 def lay(rng: np.random.Generator, size: tuple[int, int], patches: Sequence[Patch]) -> Image.Image:
-    """Cover the ground of a scene.
-
-    Args:
-        rng (Generator): The source of chance.
-        size (tuple[int, int]): Width and height of the picture in pixels.
-        patches (Sequence[Patch]): What the ground is made of, the lowest first.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Draw the ground of a scene, the lowest patch first."""
     picture = Image.new('RGB', size)
     covers = {name: cover(rng, name, size) for name in dict.fromkeys(patch.material for patch in patches)}
     for shape, material in patches:
@@ -57,11 +48,11 @@ def stencil(
     """Paint through a stencil.
 
     Args:
-        picture (Image): The picture, RGB; it is changed.
-        shape (BaseGeometry): The stencil, in pixels of the picture; it may reach beyond the picture.
+        picture (Image): It is changed.
+        shape (BaseGeometry): The stencil; it may extend beyond the picture.
         paint (Image | RGB): A colour, or an image as large as the picture.
-        opacity (float, optional): 0 is nothing, 1 covers what is below.
-        blur (float, optional): How soft the edge is, in pixels.
+        opacity (float, optional): From 0 (paints nothing) to 1 (covers everything below). Defaults to 1.
+        blur (float, optional): The softness of the edge in pixels. Defaults to 0.
     """
     # Soft edges reach further than the shape, and all that is not in the picture only costs time.
     reach = 3 * blur
@@ -76,15 +67,7 @@ def stencil(
 
 
 def fields(rng: np.random.Generator, size: tuple[int, int]) -> list[Patch]:
-    """Divide the ground into fields.
-
-    Args:
-        rng (Generator): The source of chance.
-        size (tuple[int, int]): Width and height of the picture in pixels.
-
-    Returns:
-        list[Patch]: The fields, which together cover the picture.
-    """
+    """Divide the ground into fields, which together cover the picture."""
     picture = shapely.box(0, 0, *size)
     number = max(4, round(picture.area / 40000))
     cells = shapely.voronoi_polygons(MultiPoint(rng.random((number, 2)) * size), extend_to=picture)
@@ -92,32 +75,14 @@ def fields(rng: np.random.Generator, size: tuple[int, int]) -> list[Patch]:
 
 
 def cover(rng: np.random.Generator, material: str, size: tuple[int, int]) -> Image.Image:
-    """Cover a whole picture with one material.
-
-    Args:
-        rng (Generator): The source of chance.
-        material (str): One of :data:`MATERIALS`.
-        size (tuple[int, int]): Width and height in pixels.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Draw a whole picture of one of the :data:`MATERIALS`."""
     texture, dark, light = MATERIALS[material]
     grey = {'furrows': furrows, 'waves': waves}.get(texture, tiles)(rng, texture, size)
     return ImageOps.colorize(grey, vary(rng, dark), vary(rng, light))
 
 
 def tiles(rng: np.random.Generator, texture: str, size: tuple[int, int]) -> Image.Image:
-    """Repeat one of scikit-image's textures, mirrored so that no seam is seen.
-
-    Args:
-        rng (Generator): The source of chance.
-        texture (str): Its name in ``skimage.data``.
-        size (tuple[int, int]): Width and height in pixels.
-
-    Returns:
-        Image: A grey image.
-    """
+    """Repeat one of scikit-image's textures as a grey image, mirrored so that no seam is visible."""
     tile = mirrored(texture)
     tile = np.roll(tile, tuple(rng.integers(tile.shape)), (0, 1))
     repeats = -(-size[1] // tile.shape[0]), -(-size[0] // tile.shape[1])
@@ -126,29 +91,14 @@ def tiles(rng: np.random.Generator, texture: str, size: tuple[int, int]) -> Imag
 
 @cache
 def mirrored(texture: str) -> np.ndarray:
-    """Read a texture at a quarter of its size, with its mirror images beside and below it.
-
-    Args:
-        texture (str): Its name in ``skimage.data``.
-
-    Returns:
-        ndarray: Grey levels, 0 to 255.
-    """
+    """Read a texture at a quarter of its size, as grey levels, with its mirror images beside and below it."""
     picture = ImageOps.autocontrast(load(texture).reduce(4), 2)
     tile = np.asarray(picture)
     return np.block([[tile, tile[:, ::-1]], [tile[::-1], tile[::-1, ::-1]]])
 
 
 def furrows(rng: np.random.Generator, _: str, size: tuple[int, int]) -> Image.Image:
-    """Draw the furrows of a ploughed field.
-
-    Args:
-        rng (Generator): The source of chance.
-        size (tuple[int, int]): Width and height in pixels.
-
-    Returns:
-        Image: A grey image.
-    """
+    """Draw the furrows of a ploughed field as a grey image."""
     angle, pitch = rng.uniform(0, np.pi), rng.uniform(5, 8)
     x, y = (np.arange(side, dtype=np.float32) * 2 * np.pi / pitch for side in size)
     lines = np.sin(x * np.float32(np.cos(angle)) + y[:, None] * np.float32(np.sin(angle)))
@@ -157,15 +107,7 @@ def furrows(rng: np.random.Generator, _: str, size: tuple[int, int]) -> Image.Im
 
 
 def waves(rng: np.random.Generator, _: str, size: tuple[int, int]) -> Image.Image:
-    """Draw gentle waves on water of varying depth.
-
-    Args:
-        rng (Generator): The source of chance.
-        size (tuple[int, int]): Width and height in pixels.
-
-    Returns:
-        Image: A grey image.
-    """
+    """Draw gentle waves on water of varying depth as a grey image."""
     levels = np.zeros(size[::-1], dtype=np.float32)
     for width, height, weight in ((9, 4, 0.35), (30, 18, 0.3), (160, 160, 0.5)):
         cells = rng.random((size[1] // height + 2, size[0] // width + 2), dtype=np.float32)

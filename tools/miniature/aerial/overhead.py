@@ -19,7 +19,7 @@ class Overhead(Drawing):
 
     Attributes:
         corners: Corners of the tight rectangle in line with the object, 4 x 2, clockwise from the left of its head.
-        difficult: Whether it is hard to make out.
+        difficult: Whether it is hard to see.
     """
 
     corners: np.ndarray
@@ -27,50 +27,25 @@ class Overhead(Drawing):
 
     @property
     def width(self) -> float:
-        """The width of the tight rectangle, in pixels."""
+        """The width of the tight rectangle in pixels."""
         return math.dist(*self.corners[:2])
 
     @property
     def length(self) -> float:
-        """The length of the tight rectangle from its head to its tail, in pixels."""
+        """The length of the tight rectangle from head to tail in pixels."""
         return math.dist(*self.corners[1:3])
 
     def map(self, transform: Callable[[np.ndarray], np.ndarray]) -> Overhead:
-        """Move the object, and its rectangle with it.
-
-        Args:
-            transform (Callable[[ndarray], ndarray]): Takes and returns coordinates, N x 2; it mirrors nothing.
-
-        Returns:
-            Overhead: The moved object.
-        """
+        """Apply a function of coordinates, N x 2, which must not mirror, to the object and its rectangle."""
         return replace(super().map(transform), corners=transform(self.corners))
 
     def at(self, x: float, y: float, heading: float = 0) -> Overhead:
-        """Turn the object about the origin and move it.
-
-        Args:
-            x (float): How far to move it to the right, in pixels.
-            y (float): How far to move it down, in pixels.
-            heading (float, optional): How far to turn it, clockwise in radians.
-
-        Returns:
-            Overhead: The moved object.
-        """
+        """Turn the object about the origin, then move it."""
         return self.map(motion(x, y, heading))
 
 
 def motion(x: float, y: float, heading: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Make a function that turns coordinates about the origin and then moves them.
-
-    Args:
-        x (float): How far to move to the right, in pixels.
-        y (float): How far to move down, in pixels.
-        heading (float): How far to turn, clockwise in radians.
-
-    Returns:
-        Callable[[ndarray], ndarray]: Takes and returns coordinates, N x 2.
-    """
+    """Make a function of coordinates, N x 2, that turns them about the origin and then moves them."""
     cosine, sine = math.cos(heading), math.sin(heading)
     turn = np.array([[cosine, sine], [-sine, cosine]])
     return lambda points: points @ turn + (x, y)
@@ -80,30 +55,20 @@ def from_above(name: str, outline: BaseGeometry, layers: Sequence[Layer], relief
     """Make an object that is drawn with its head up.
 
     Args:
-        name (str): The class, or what else it is.
-        outline (BaseGeometry): Where the object is, in pixels about the origin.
+        name (str): Its class, or another name for what DOTA does not label.
+        outline (BaseGeometry): The area of the object, in pixels about the origin.
         layers (Sequence[Layer]): The coloured shapes, the lowest first; together they cover the outline.
-        relief (float, optional): How high it stands: 0 lies flat, 1 throws the longest shadow.
-
-    Returns:
-        Overhead: The object.
+        relief (float, optional): Its height, from 0 (flat) to 1 (the longest shadow). Defaults to 0.
     """
     return Overhead(name, outline, layers, math.pi, relief, bounding_corners(outline))
 
 
 def bounding_corners(shape: BaseGeometry) -> np.ndarray:
-    """Give the corners of the upright rectangle around a shape.
-
-    Args:
-        shape (BaseGeometry): The shape, in pixels.
-
-    Returns:
-        ndarray: The corners, 4 x 2, clockwise from the upper left.
-    """
+    """Return the corners of the horizontal box of a shape, 4 x 2, clockwise from the upper left."""
     left, top, right, bottom = shape.bounds
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
 
 
 def is_within(thing: Overhead, area: Polygon) -> bool:
-    """Tell whether the rectangle around an object lies in an area."""
+    """Return whether the rectangle of an object lies in an area."""
     return area.contains(Polygon(thing.corners))

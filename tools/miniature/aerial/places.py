@@ -38,7 +38,7 @@ TINY = 0.42
 
 
 class Patch(NamedTuple):
-    """A piece of ground, and what it is covered with."""
+    """A piece of ground and its material."""
 
     shape: BaseGeometry
     material: str
@@ -49,9 +49,9 @@ class Place(NamedTuple):
 
     Attributes:
         footprint: The area that it needs for itself.
-        ground: What the ground is made of, the lowest first.
-        marks: What is painted on the ground.
-        things: What stands on it.
+        ground: Its pieces of ground, the lowest first.
+        marks: The markings painted on the ground.
+        things: The objects on it.
     """
 
     footprint: Polygon
@@ -60,16 +60,7 @@ class Place(NamedTuple):
     things: Sequence[Overhead]
 
     def at(self, x: float, y: float, heading: float) -> Place:
-        """Turn the place about the origin and move it.
-
-        Args:
-            x (float): How far to move it to the right, in pixels.
-            y (float): How far to move it down, in pixels.
-            heading (float): How far to turn it, clockwise in radians.
-
-        Returns:
-            Place: The moved place.
-        """
+        """Turn the place about the origin, then move it."""
         move = motion(x, y, heading)
         return Place(
             shapely.transform(self.footprint, move),
@@ -80,31 +71,14 @@ class Place(NamedTuple):
 
 
 def dashes(line: LineString, width: float, length: float, gap: float) -> BaseGeometry:
-    """Paint a dashed line.
-
-    Args:
-        line (LineString): Its middle.
-        width (float): In pixels.
-        length (float): The length of a dash in pixels.
-        gap (float): The distance between two dashes in pixels.
-
-    Returns:
-        BaseGeometry: The dashes.
-    """
+    """Draw a dashed line; all lengths are in pixels."""
     starts = np.arange(gap / 2, line.length - length, length + gap)
     points = shapely.line_interpolate_point(line, np.stack([starts, starts + length], axis=1))
     return shapely.union_all([bar(width, *(point.coords[0] for point in pair)) for pair in points])
 
 
 def car_park(rng: np.random.Generator) -> Place:
-    """Two rows of parking places on either side of a lane, most of them taken, and up to two tiny vehicles.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Place: The place.
-    """
+    """Two rows of parking places on either side of a lane, most of them taken, and up to two tiny vehicles."""
     bays, pitch = rng.integers(8, 11), 14.0
     yard = panel(bays * pitch + 14, 84)
     columns = (np.arange(bays) - (bays - 1) / 2) * pitch
@@ -122,14 +96,7 @@ def car_park(rng: np.random.Generator) -> Place:
 
 
 def depot(rng: np.random.Generator) -> Place:
-    """A row of lorries and buses beside a hall.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Place: The place.
-    """
+    """A row of lorries and buses beside a hall."""
     number, pitch = rng.integers(6, 9), 19.0
     yard = panel(number * pitch + 16, 118)
     columns = (np.arange(number) - (number - 1) / 2) * pitch
@@ -141,14 +108,7 @@ def depot(rng: np.random.Generator) -> Place:
 
 
 def marina(rng: np.random.Generator) -> Place:
-    """Three piers that reach from a quay into the water, with boats moored on both sides.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Place: The place.
-    """
+    """Three piers that reach from a quay into the water, with boats moored on both sides."""
     pitch, length = 86.0, rng.uniform(70, 104)
     whole = panel(3 * pitch + 12, length + 64)
     quay = 0.5 * length + 6  # its edge
@@ -175,14 +135,7 @@ def marina(rng: np.random.Generator) -> Place:
 
 
 def terminal(rng: np.random.Generator) -> Place:
-    """Container cranes at a quay, with stacks behind them and a ship or two in front.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Place: The place.
-    """
+    """Container cranes at a quay, with stacks behind them and a ship or two in front."""
     pitch = rng.uniform(58, 70)
     whole = panel(3 * pitch + 20, 168)
     water = whole & shapely.box(-500, -500, 500, -16)
@@ -201,14 +154,7 @@ def terminal(rng: np.random.Generator) -> Place:
 
 
 def apron(rng: np.random.Generator) -> Place:
-    """Planes in a row in front of a terminal building, and a taxiway behind them.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Place: The place.
-    """
+    """Planes in a row in front of a terminal building, and a taxiway behind them."""
     fleet = [plane(rng) for _ in range(rng.integers(3, 5))]
     spans = [each.width + 10 for each in fleet]
     width = sum(spans)
@@ -222,14 +168,7 @@ def apron(rng: np.random.Generator) -> Place:
 
 
 def heliport(rng: np.random.Generator) -> Place:
-    """Three pads with a ring, a helicopter on each.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Place: The place.
-    """
+    """Three pads with a ring, a helicopter on each."""
     pitch = 62.0
     whole = panel(3 * pitch, 60)
     marks, things = [], []
@@ -241,14 +180,7 @@ def heliport(rng: np.random.Generator) -> Place:
 
 
 def tank_farm(rng: np.random.Generator) -> Place:
-    """Two rows of storage tanks with a pipe between them.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Place: The place.
-    """
+    """Two rows of storage tanks with a pipe between them."""
     number, pitch = rng.integers(2, 4), 60.0
     whole = panel(number * pitch + 4, 2 * pitch + 8)
     columns = (np.arange(number) - (number - 1) / 2) * pitch
@@ -259,14 +191,7 @@ def tank_farm(rng: np.random.Generator) -> Place:
 
 
 def sports_club(rng: np.random.Generator) -> Place:
-    """Three or four tennis courts side by side, and three basketball courts.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Place: The place.
-    """
+    """Three or four tennis courts side by side, and three basketball courts."""
     rows = [[tennis_court(rng) for _ in range(rng.integers(3, 5))], [basketball_court(rng) for _ in range(3)]]
     things, widths = [], []
     for courts, y in zip(rows, (-30, 29)):
@@ -279,28 +204,14 @@ def sports_club(rng: np.random.Generator) -> Place:
 
 
 def ball_park(rng: np.random.Generator) -> Place:
-    """Two baseball diamonds, turned to any side.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Place: The place.
-    """
+    """Two baseball diamonds, turned to any side."""
     whole = panel(172, 88)
     things = [baseball_diamond(rng).at(x, 0, rng.uniform(0, 2 * np.pi)) for x in (-43, 43)]
     return Place(whole, [Patch(rounded(whole, 16), 'meadow')], [], things)
 
 
 def stadium(rng: np.random.Generator) -> Place:
-    """A running track, most often around a football pitch.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Place: The place.
-    """
+    """A running track, most often around a football pitch."""
     track = ground_track_field(rng)
     things = [track]
     if rng.random() < 0.85:
@@ -310,28 +221,14 @@ def stadium(rng: np.random.Generator) -> Place:
 
 
 def pitch(rng: np.random.Generator) -> Place:
-    """A football pitch by itself.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Place: The place.
-    """
+    """A football pitch by itself."""
     field = soccer_ball_field(rng)
     whole = panel(field.width + 12, field.length + 12)
     return Place(whole, [Patch(rounded(whole, 4), rng.choice(['sand', 'meadow', 'soil']))], [], [field])
 
 
 def neighbourhood(rng: np.random.Generator) -> Place:
-    """Houses with gardens and pools on both sides of a street with cars.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Place: The place.
-    """
+    """Houses with gardens and pools on both sides of a street with cars."""
     lot, lots = 58.0, 4
     whole = panel(lots * lot, 204)
     street = panel(lots * lot, 30)
@@ -353,14 +250,7 @@ def neighbourhood(rng: np.random.Generator) -> Place:
 
 
 def crossing(rng: np.random.Generator) -> Place:
-    """A roundabout where four roads meet, with cars and lorries on them.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Place: The place.
-    """
+    """A roundabout where four roads meet, with cars and lorries on them."""
     reach = 80.0
     island = roundabout(rng)
     radius = island.width / 2

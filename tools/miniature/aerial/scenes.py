@@ -39,13 +39,13 @@ SMALL, SMALL_HAZY, OTHER_HAZY = 260, 0.05, 0.015
 
 
 class Scene(NamedTuple):
-    """What is in a picture.
+    """The content of a picture.
 
     Attributes:
         size: Width and height in pixels.
-        ground: What the ground is made of, the lowest first.
-        marks: What is painted on the ground.
-        things: What stands on it.
+        ground: Its pieces of ground, the lowest first.
+        marks: The markings painted on the ground.
+        things: The objects on it.
     """
 
     size: tuple[int, int]
@@ -57,14 +57,12 @@ class Scene(NamedTuple):
 def compose(rng: np.random.Generator, way: str, angle: float, hand: Sequence[str]) -> Scene:
     """Lay out places along a river or an avenue, in a picture that is just large enough for them.
 
-    Args:
-        rng (Generator): The source of chance.
-        way (str): One of :data:`.aerial_ways.WAYS`.
-        angle (float): The direction of the river or avenue, clockwise from the right in radians.
-        hand (Sequence[str]): The places, of :data:`.aerial_places.PLACES`.
+    All objects of the scene lie entirely within the picture, and none hides another.
 
-    Returns:
-        Scene: The scene. All its objects are whole in the picture, and none hides another.
+    Args:
+        way (str): A key of :data:`.ways.WAYS`.
+        angle (float): The direction of the way.
+        hand (Sequence[str]): Keys of :data:`.places.PLACES`.
     """
     # The largest first: the others fit into what is left.
     places = sorted((PLACES[name](rng) for name in hand), key=lambda place: -place.footprint.area)
@@ -91,17 +89,15 @@ def compose(rng: np.random.Generator, way: str, angle: float, hand: Sequence[str
 def settle(
     rng: np.random.Generator, footprints: Sequence[Polygon], taken: Polygon, area: Polygon
 ) -> list[tuple[float, float, float]] | None:
-    """Find room for places beside one that lies where it is.
+    """Find room for places beside one whose position is fixed.
 
     Args:
-        rng (Generator): The source of chance.
-        footprints (Sequence[Polygon]): What the places need, in pixels about the origin.
-        taken (Polygon): Where they may not lie.
-        area (Polygon): Where they may lie, an upright rectangle.
+        footprints (Sequence[Polygon]): The areas that the places need, in pixels about the origin.
+        taken (Polygon): The area of the fixed place.
+        area (Polygon): The area to place them in, a horizontal box.
 
     Returns:
-        list[tuple[float, float, float]] | None: The position and the heading of each place, or None if there was no
-            room.
+        list[tuple[float, float, float]] | None: x, y and heading of each place, or None if there was not enough room.
     """
     found, others = [], [taken]
     for footprint in footprints:
@@ -123,15 +119,7 @@ def settle(
 
 
 def haze(rng: np.random.Generator, thing: Overhead) -> Overhead:
-    """Make a few objects hard to make out, most often small ones.
-
-    Args:
-        rng (Generator): The source of chance.
-        thing (Overhead): The object.
-
-    Returns:
-        Overhead: The object, which is marked as difficult if it is hazy now.
-    """
+    """Make a few objects hazy, most often small ones, and mark these as difficult."""
     if rng.random() >= (SMALL_HAZY if thing.outline.area < SMALL else OTHER_HAZY):
         return thing
     layers = [Layer(shape, mix(colour, HAZE, HAZE_SHARE)) for shape, colour in thing.layers]
@@ -142,12 +130,8 @@ def overgrow(rng: np.random.Generator, ground: Sequence[Patch], free: Polygon) -
     """Build a few houses, and plant trees along the edges of the fields and elsewhere.
 
     Args:
-        rng (Generator): The source of chance.
         ground (Sequence[Patch]): The fields.
-        free (Polygon): Where there is room for them.
-
-    Returns:
-        list[Overhead]: The trees and houses.
+        free (Polygon): The area for houses and trees.
     """
     hedges = shapely.union_all([patch.shape.boundary for patch in ground])
     left, top, right, bottom = free.bounds
@@ -167,15 +151,7 @@ def overgrow(rng: np.random.Generator, ground: Sequence[Patch], free: Polygon) -
 
 
 def paint(rng: np.random.Generator, scene: Scene) -> Image.Image:
-    """Draw a scene as a camera above it would see it.
-
-    Args:
-        rng (Generator): The source of chance.
-        scene (Scene): The scene.
-
-    Returns:
-        Image: An RGB image.
-    """
+    """Draw a scene as a camera above it sees it."""
     picture = lay(rng, scene.size, scene.ground)
     for shape, colour in scene.marks:
         stencil(picture, shape, colour)
@@ -189,15 +165,7 @@ def paint(rng: np.random.Generator, scene: Scene) -> Image.Image:
 
 
 def shadows(things: Sequence[Overhead], sun: Light) -> BaseGeometry:
-    """Find what lies in the shadow of things.
-
-    Args:
-        things (Sequence[Overhead]): What throws the shadows.
-        sun (Light): Where the light comes from.
-
-    Returns:
-        BaseGeometry: The area in the shadow, in pixels.
-    """
+    """Return the area in the shadows of objects."""
     return shapely.union_all(
         [
             translate(thing.outline, -sun.x * distance, -sun.y * distance)

@@ -20,14 +20,7 @@ CONCRETE = (176, 172, 164)
 
 
 def tennis_court(rng: np.random.Generator) -> Overhead:
-    """Two halves with service boxes, white lines and a net, 46 to 56 pixels long.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """Two halves with service boxes, white lines and a net, 46 to 56 pixels long."""
     length = rng.uniform(46, 56)
     width = 0.5 * length
     floor, inside = ((mix(GREEN, BLACK, 0.15), BLUE), (BLUE, mix(BLUE, TEAL, 0.6)), (GREEN, (190, 92, 62)))[
@@ -43,14 +36,7 @@ def tennis_court(rng: np.random.Generator) -> Overhead:
 
 
 def basketball_court(rng: np.random.Generator) -> Overhead:
-    """A wooden or orange floor with painted keys, three-point lines and a centre circle, 38 to 48 pixels long.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A wooden or orange floor with painted keys, three-point lines and a centre circle, 38 to 48 pixels long."""
     length = rng.uniform(38, 48)
     width = 0.54 * length
     floor, key = vary(rng, (DOUGH, ORANGE, mix(ORANGE, DOUGH, 0.5))[rng.integers(3)]), pick(rng, (RED, PURPLE, TEAL))[0]
@@ -68,15 +54,7 @@ def basketball_court(rng: np.random.Generator) -> Overhead:
 
 
 def soccer_ball_field(rng: np.random.Generator, length: float | None = None) -> Overhead:
-    """A mown lawn with the white lines of a football pitch.
-
-    Args:
-        rng (Generator): The source of chance.
-        length (float, optional): Its length in pixels, by default 84 to 98.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A mown lawn with the white lines of a football pitch, 84 to 98 pixels long by default."""
     length = length or rng.uniform(84, 98)
     width = length * rng.uniform(0.66, 0.68)
     grass = vary(rng, LAWN)
@@ -100,14 +78,7 @@ def soccer_ball_field(rng: np.random.Generator, length: float | None = None) -> 
 
 
 def ground_track_field(rng: np.random.Generator) -> Overhead:
-    """A running track of red lanes around a lawn, 136 to 150 pixels long.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A running track of red lanes around a lawn, 136 to 150 pixels long."""
     length = rng.uniform(136, 150)
     radius = 0.315 * length
     straight = length / 2 - radius
@@ -120,14 +91,7 @@ def ground_track_field(rng: np.random.Generator) -> Overhead:
 
 
 def baseball_diamond(rng: np.random.Generator) -> Overhead:
-    """A fan of lawn with a sandy infield, white bases and foul lines, 52 to 75 pixels wide.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A fan of lawn with a sandy infield, white bases and foul lines, 52 to 75 pixels wide."""
     radius = rng.uniform(52, 75) / np.sqrt(2)
     right = -np.pi / 4
     home = np.zeros((1, 2))
@@ -149,14 +113,7 @@ def baseball_diamond(rng: np.random.Generator) -> Overhead:
 
 
 def roundabout(rng: np.random.Generator) -> Overhead:
-    """A ring of road around a green island, 44 to 62 pixels wide.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A ring of road around a green island, 44 to 62 pixels wide."""
     radius = rng.uniform(22, 31)
     island = disc(0, 0, radius - 11)
     tree = mix(GREEN, BLACK, 0.45)
@@ -167,15 +124,7 @@ def roundabout(rng: np.random.Generator) -> Overhead:
 
 
 def bridge(rng: np.random.Generator, length: float) -> Overhead:
-    """A road between two pale railings, which carries a dashed line.
-
-    Args:
-        rng (Generator): The source of chance.
-        length (float): Its length in pixels.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A road between two pale railings, which carries a dashed line."""
     width = rng.uniform(17, 24)
     deck = panel(width, length)
     edge = mix(CONCRETE, WHITE, 0.55)
@@ -187,15 +136,7 @@ def bridge(rng: np.random.Generator, length: float) -> Overhead:
 
 
 def harbor(rng: np.random.Generator, length: float) -> Overhead:
-    """A pier of planks or concrete slabs; its head is the end in the water.
-
-    Args:
-        rng (Generator): The source of chance.
-        length (float): Its length in pixels.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A pier of planks or concrete slabs; its head is the end in the water."""
     width = rng.uniform(12, 16)
     deck = panel(width, length)
     top = vary(rng, (mix(BROWN, DOUGH, 0.5), mix(CONCRETE, DOUGH, 0.3))[rng.integers(2)])
@@ -209,14 +150,7 @@ def harbor(rng: np.random.Generator, length: float) -> Overhead:
 
 
 def swimming_pool(rng: np.random.Generator) -> Overhead:
-    """Bright water in a pale rim, straight or kidney-shaped, 19 to 30 pixels long.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """Bright water in a pale rim, straight or kidney-shaped, 19 to 30 pixels long."""
     length = rng.uniform(19, 30)
     width = max(0.5 * length, 10.5)
     if rng.random() < 0.6:
@@ -235,14 +169,7 @@ def swimming_pool(rng: np.random.Generator) -> Overhead:
 
 
 def storage_tank(rng: np.random.Generator) -> Overhead:
-    """A round roof with a rim, rings and a stair, 22 to 48 pixels wide.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A round roof with a rim, rings and a stair, 22 to 48 pixels wide."""
     radius = rng.uniform(11, 24)
     paint = vary(rng, (WHITE, WHITE, mix(WHITE, GREY, 0.4), mix(WHITE, DOUGH, 0.4))[rng.integers(4)])
     layers = [
@@ -261,14 +188,7 @@ def storage_tank(rng: np.random.Generator) -> Overhead:
 
 
 def house(rng: np.random.Generator) -> Overhead:
-    """A gabled roof, one side in the light and one in the shade, 32 to 42 pixels long.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A gabled roof, one side in the light and one in the shade, 32 to 42 pixels long."""
     width, length = rng.uniform(26, 34), rng.uniform(32, 42)
     tiles = pick(rng, (mix(RED, BROWN, 0.6), BROWN, mix(GREY, BROWN, 0.4), mix(GREY, BLACK, 0.3)))[0]
     roof = panel(width, length)
@@ -282,16 +202,7 @@ def house(rng: np.random.Generator) -> Overhead:
 
 
 def hall(rng: np.random.Generator, width: float, length: float) -> Overhead:
-    """A flat roof with skylights and fans.
-
-    Args:
-        rng (Generator): The source of chance.
-        width (float): In pixels.
-        length (float): In pixels.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A flat roof with skylights and fans."""
     cover = pick(rng, (GREY, mix(GREY, WHITE, 0.35), mix(BLUE, GREY, 0.7), mix(GREEN, GREY, 0.75)))[0]
     roof = panel(width, length)
     layers = [Layer(roof, mix(cover, BLACK, 0.35)), Layer(roof.buffer(-1.5, join_style='mitre'), cover)]
@@ -302,16 +213,7 @@ def hall(rng: np.random.Generator, width: float, length: float) -> Overhead:
 
 
 def container_stack(rng: np.random.Generator, columns: int, rows: int) -> Overhead:
-    """A block of containers side by side, 7 x 18 pixels each.
-
-    Args:
-        rng (Generator): The source of chance.
-        columns (int): How many side by side.
-        rows (int): How many one behind the other.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A block of containers, ``columns`` side by side and ``rows`` one behind the other, 7 x 18 pixels each."""
     block = panel(7 * columns, 18 * rows)
     layers = [Layer(block, mix(GREY, BLACK, 0.5))]
     for column in range(columns):
@@ -322,14 +224,7 @@ def container_stack(rng: np.random.Generator, columns: int, rows: int) -> Overhe
 
 
 def trees(rng: np.random.Generator) -> Overhead:
-    """One to three ragged crowns of leaves, lighter in the middle.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """One to three ragged crowns of leaves, lighter in the middle."""
     layers = []
     for _ in range(rng.integers(1, 4)):
         radius = rng.uniform(4, 10)

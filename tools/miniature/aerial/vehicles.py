@@ -17,14 +17,7 @@ GLASS = mix(BLACK, BLUE, 0.15)
 
 
 def small_vehicle(rng: np.random.Generator) -> Overhead:
-    """A car, 16 to 22 pixels long, with dark windows before and behind its roof.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A car, 16 to 22 pixels long, with dark windows before and behind its roof."""
     length = rng.uniform(16, 22)
     width = 0.42 * length + rng.uniform(0.2, 1)
     paint = pick(rng, (WHITE, WHITE, SILVER, BLACK, RED, RED, BLUE, BLUE, YELLOW, TEAL))[0]
@@ -37,26 +30,12 @@ def small_vehicle(rng: np.random.Generator) -> Overhead:
 
 
 def large_vehicle(rng: np.random.Generator) -> Overhead:
-    """A lorry or a bus, 32 to 50 pixels long.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A lorry or a bus, 32 to 50 pixels long."""
     return (lorry if rng.random() < 0.6 else bus)(rng)
 
 
 def lorry(rng: np.random.Generator) -> Overhead:
-    """A coloured cab in front of a long ribbed box.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A coloured cab in front of a long ribbed box."""
     length, width = rng.uniform(36, 50), rng.uniform(10.5, 13)
     top = -length / 2
     cab = rounded(shapely.box(-0.46 * width, top, 0.46 * width, top + 8.5), 1.5)
@@ -73,14 +52,7 @@ def lorry(rng: np.random.Generator) -> Overhead:
 
 
 def bus(rng: np.random.Generator) -> Overhead:
-    """A long roof with hatches between a windscreen and a rear window.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A long roof with hatches between a windscreen and a rear window."""
     length, width = rng.uniform(32, 46), rng.uniform(10, 12)
     paint = pick(rng, (YELLOW, RED, ORANGE, WHITE, TEAL))[0]
     body = rounded(panel(width, length), 2)
@@ -93,15 +65,7 @@ def bus(rng: np.random.Generator) -> Overhead:
 
 
 def boat(rng: np.random.Generator, length: float | None = None) -> Overhead:
-    """A white boat with a pointed bow, a windscreen and an open cockpit.
-
-    Args:
-        rng (Generator): The source of chance.
-        length (float, optional): Its length in pixels, by default 24 to 34.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A white boat with a pointed bow, a windscreen and an open cockpit, 24 to 34 pixels long by default."""
     length = length or rng.uniform(24, 34)
     width = length / rng.uniform(3, 3.5)
     outline = hull(length, width, bow=0.42)
@@ -116,14 +80,7 @@ def boat(rng: np.random.Generator, length: float | None = None) -> Overhead:
 
 
 def cargo_ship(rng: np.random.Generator) -> Overhead:
-    """A long coloured ship with hatches and a white bridge near its stern, 48 to 70 pixels long.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A long coloured ship with hatches and a white bridge near its stern, 48 to 70 pixels long."""
     length = rng.uniform(48, 70)
     width = length / rng.uniform(3.4, 4)
     outline = hull(length, width, bow=0.24)
@@ -139,16 +96,7 @@ def cargo_ship(rng: np.random.Generator) -> Overhead:
 
 
 def hull(length: float, width: float, bow: float) -> Polygon:
-    """The outline of a ship.
-
-    Args:
-        length (float): In pixels.
-        width (float): In pixels.
-        bow (float): The share of the length over which it narrows to its tip.
-
-    Returns:
-        Polygon: The outline, its bow up.
-    """
+    """The outline of a ship, bow up; ``bow`` is the share of the length over which it narrows to its tip."""
     taper = np.linspace(1, 0, 12)
     side = np.stack([width / 2 * (1 - taper**1.8), -length / 2 + bow * length * (1 - taper)], axis=1)
     stern = [(width / 2, 0.38 * length), (0.4 * width, length / 2)]
@@ -157,14 +105,7 @@ def hull(length: float, width: float, bow: float) -> Polygon:
 
 
 def plane(rng: np.random.Generator) -> Overhead:
-    """An airliner with swept wings and engines, 50 to 80 pixels long.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """An airliner with swept wings and engines, 50 to 80 pixels long."""
     length = rng.uniform(50, 80)
     span, sweep = length * rng.uniform(0.88, 1), rng.uniform(0.16, 0.24) * length
     radius = 0.055 * length
@@ -194,14 +135,7 @@ def _wings(span: float, root: float, sweep: float, chord: float, tip: float) -> 
 
 
 def helicopter(rng: np.random.Generator) -> Overhead:
-    """A drop-shaped body with a tail boom under a cross of rotor blades, 32 to 42 pixels long.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A drop-shaped body with a tail boom under a cross of rotor blades, 32 to 42 pixels long."""
     length = rng.uniform(32, 42)
     paint = pick(rng, (RED, ORANGE, YELLOW, BLUE, TEAL))[0]
     cabin = scale(disc(0, -0.22 * length, 1), 0.15 * length, 0.28 * length)
@@ -219,14 +153,7 @@ def helicopter(rng: np.random.Generator) -> Overhead:
 
 
 def container_crane(rng: np.random.Generator) -> Overhead:
-    """A gantry on four legs with two long girders, 46 to 64 pixels long; its head is the end over the water.
-
-    Args:
-        rng (Generator): The source of chance.
-
-    Returns:
-        Overhead: The object.
-    """
+    """A gantry on four legs with two long girders, 46 to 64 pixels long; its head is the end over the water."""
     length, width = rng.uniform(46, 64), rng.uniform(18, 25)
     paint = pick(rng, (RED, BLUE, ORANGE, YELLOW))[0]
     girders = [panel(2.4, length, side * 3.6) for side in (-1, 1)]

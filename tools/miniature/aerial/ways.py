@@ -21,16 +21,7 @@ ROAD, LANE = 26.0, 6.5
 
 
 def river(rng: np.random.Generator, size: tuple[int, int], angle: float) -> Place:
-    """A river with six bridges between the roads on its banks, and ships under way.
-
-    Args:
-        rng (Generator): The source of chance.
-        size (tuple[int, int]): Width and height of the picture in pixels.
-        angle (float): Its direction, clockwise from the right in radians.
-
-    Returns:
-        Place: The place, in pixels of the picture.
-    """
+    """A river with six bridges between the roads on its banks, and moving ships."""
     picture = shapely.box(0, 0, *size)
     width = rng.uniform(52, 84)
     course = winding(rng, size, angle, 14)
@@ -59,16 +50,7 @@ def river(rng: np.random.Generator, size: tuple[int, int], angle: float) -> Plac
 
 
 def avenue(rng: np.random.Generator, size: tuple[int, int], angle: float) -> Place:
-    """A road with four roundabouts, from which side streets set out.
-
-    Args:
-        rng (Generator): The source of chance.
-        size (tuple[int, int]): Width and height of the picture in pixels.
-        angle (float): Its direction, clockwise from the right in radians.
-
-    Returns:
-        Place: The place, in pixels of the picture.
-    """
+    """A road with four roundabouts, at which side streets begin."""
     picture = shapely.box(0, 0, *size)
     course = winding(rng, size, angle, 5)
     islands, streets = [], []
@@ -86,16 +68,11 @@ def avenue(rng: np.random.Generator, size: tuple[int, int], angle: float) -> Pla
 
 
 def winding(rng: np.random.Generator, size: tuple[int, int], angle: float, sway: float) -> LineString:
-    """Draw a course through the picture that passes near its middle.
+    """Draw a course from beyond one edge of the picture to beyond another, which passes near its middle.
 
     Args:
-        rng (Generator): The source of chance.
-        size (tuple[int, int]): Width and height of the picture in pixels.
-        angle (float): Its direction, clockwise from the right in radians.
+        angle (float): Its direction.
         sway (float): How far it swings to either side, in pixels.
-
-    Returns:
-        LineString: The course, from beyond one edge of the picture to beyond another.
     """
     phase, length = rng.uniform(0, 2 * np.pi), rng.uniform(350, 600)
     forward = np.array([np.cos(angle), np.sin(angle)])
@@ -109,13 +86,12 @@ def along(course: LineString, distance: float, aside: float, heading: float) -> 
     """Find a place beside a course.
 
     Args:
-        course (LineString): The course.
-        distance (float): How far from its start, in pixels.
-        aside (float): How far to its right, in pixels.
+        distance (float): The distance from its start in pixels.
+        aside (float): The distance to its right in pixels.
         heading (float): Clockwise from the direction of the course, in radians.
 
     Returns:
-        tuple[float, float, float]: The place in pixels, and the heading clockwise from up in radians.
+        tuple[float, float, float]: x and y in pixels, and the heading clockwise from up in radians.
     """
     ahead, behind = (course.interpolate(distance + step).coords[0] for step in (1, -1))
     forward = np.subtract(ahead, behind) / np.hypot(*np.subtract(ahead, behind))
@@ -124,16 +100,10 @@ def along(course: LineString, distance: float, aside: float, heading: float) -> 
 
 
 def spread(course: LineString, picture: Polygon, number: int, margin: float) -> np.ndarray:
-    """Share out stops along the part of a course that is well inside the picture.
-
-    Args:
-        course (LineString): The course.
-        picture (Polygon): The picture.
-        number (int): How many stops.
-        margin (float): How far the stops stay away from the picture's edge, in pixels.
+    """Spread stops evenly along the part of a course that is at least ``margin`` pixels inside the picture.
 
     Returns:
-        ndarray: How far each stop is from the start of the course, in pixels.
+        ndarray: The distance of each stop from the start of the course, in pixels.
     """
     inside = course & picture.buffer(-margin)
     ends = [course.project(Point(point)) for point in shapely.get_coordinates(inside)]
@@ -146,13 +116,9 @@ def traffic(
     """Let vehicles drive on the right of two-lane roads.
 
     Args:
-        rng (Generator): The source of chance.
         roads (list[LineString]): The middles of the roads.
-        picture (Polygon): The picture, which holds every vehicle whole.
+        picture (Polygon): The area that contains every vehicle entirely.
         islands (list[Overhead]): The roundabouts, which stay free.
-
-    Returns:
-        list[Overhead]: The vehicles.
     """
     free = picture.buffer(-2) - shapely.union_all([disc(*each.outline.centroid.coords[0], 36) for each in islands])
     shapely.prepare(free)
