@@ -4,9 +4,11 @@ import email
 import subprocess
 import sys
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 from conftest import ROOT
+from markdown_it import MarkdownIt
 
 
 def run(*command, **kwargs):
@@ -36,6 +38,26 @@ def test_installing_replaces_nothing(wheel):
     requirements = email.message_from_bytes(archive.read(metadata)).get_all('Requires-Dist')
     assert requirements and all('extra ==' in requirement for requirement in requirements)
     assert 'Root-Is-Purelib: true' in archive.read(metadata.replace('METADATA', 'WHEEL')).decode()
+
+
+def test_a_package_index_shows_the_readme_without_paths_of_the_repository(wheel):
+    def parse(text):
+        """The headings and code blocks of a page, and the targets of its links and pictures."""
+        blocks = MarkdownIt().parse(text)
+        headings = [after.content for block, after in pairwise(blocks) if block.type == 'heading_open']
+        targets = [
+            child.attrs.get('href') or child.attrs.get('src') for block in blocks for child in block.children or ()
+        ]
+        return headings, [block.content for block in blocks if block.type == 'fence'], list(filter(None, targets))
+
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = [name for name in archive.namelist() if name.endswith('.dist-info/METADATA')]
+    shown = email.message_from_string(archive.read(metadata).decode())
+    *readme, links = parse((ROOT / 'README.md').read_text())
+    *description, kept = parse(shown.get_payload())
+    assert shown['Description-Content-Type'] == 'text/markdown'
+    assert description == readme
+    assert kept == [link for link in links if link.startswith('https://')] != links
 
 
 def test_an_installed_user_reaches_the_configs(wheel, tmp_path):
