@@ -4,7 +4,6 @@ import email
 import subprocess
 import sys
 import zipfile
-from itertools import pairwise
 from pathlib import Path
 
 from conftest import ROOT
@@ -41,22 +40,22 @@ def test_installing_replaces_nothing(wheel):
 
 
 def test_a_package_index_shows_the_readme_without_paths_of_the_repository(wheel):
-    def parse(text):
-        """The headings and code blocks of a page, and the targets of its links and pictures."""
-        blocks = MarkdownIt().parse(text)
-        headings = [after.content for block, after in pairwise(blocks) if block.type == 'heading_open']
-        targets = [
-            child.attrs.get('href') or child.attrs.get('src') for block in blocks for child in block.children or ()
-        ]
-        return headings, [block.content for block in blocks if block.type == 'fence'], list(filter(None, targets))
+    def parse(page):
+        """The targets of a page's links, and its text without pictures and their captions in italics."""
+        targets, text = [], []
+        for block in MarkdownIt().parse(page):
+            inside = block.children or []
+            targets += [part.attrs['href'] for part in inside if part.type == 'link_open']
+            if not any(part.type == 'image' for part in inside) and [part.type for part in inside][:1] != ['em_open']:
+                text.append(''.join(part.content for part in inside) or block.content)
+        return targets, ''.join(text)
 
     archive = zipfile.ZipFile(wheel)
     (metadata,) = [name for name in archive.namelist() if name.endswith('.dist-info/METADATA')]
     shown = email.message_from_string(archive.read(metadata).decode())
-    *readme, links = parse((ROOT / 'README.md').read_text())
-    *description, kept = parse(shown.get_payload())
+    (links, text), (kept, description) = parse((ROOT / 'README.md').read_text()), parse(shown.get_payload())
     assert shown['Description-Content-Type'] == 'text/markdown'
-    assert description == readme
+    assert description == text and '![' not in shown.get_payload()
     assert kept == [link for link in links if link.startswith('https://')] != links
 
 
