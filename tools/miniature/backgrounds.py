@@ -52,7 +52,7 @@ def crop(rng: np.random.Generator, names: tuple[str, ...], size: tuple[int, int]
 
     The window has the same aspect and a random place and scale; half of the windows are mirrored.
     """
-    picture = load(rng.choice(names))
+    picture = sample_picture(rng.choice(names))
     window = np.array(size) * min(np.divide(picture.size, size)) * rng.uniform(0.5, 1)
     corner = rng.random(2) * (picture.size - window)
     cut = picture.resize(size, Image.Resampling.LANCZOS, box=(*corner, *(corner + window)))
@@ -60,7 +60,7 @@ def crop(rng: np.random.Generator, names: tuple[str, ...], size: tuple[int, int]
 
 
 @cache
-def load(name: str) -> Image.Image:
+def sample_picture(name: str) -> Image.Image:
     """Read one of the pictures that scikit-image ships, by its name in ``skimage.data``."""
     return Image.fromarray(getattr(data, name)())
 

@@ -19,20 +19,20 @@ from tqdm import tqdm
 
 from .backgrounds import background
 from .categories import CATEGORIES, IDS
-from .marks import is_there, make_mark, read_mark, whole_folder
-from .objects import DRAW
+from .marks import already_drawn, make_mark, read_mark, whole_folder
+from .objects import COCO_OBJECTS
 from .scenes import LEAST_SIDE, Light, compose, develop, pieces, render, visible
 
-#: Raised whenever the same seed comes to give other files.
+#: Incremented whenever the same seed gives different files.
 VERSION = 1
 #: The number of images of each split.
 SPLITS = {'train2017': 200, 'val2017': 50}
 #: Width and height in pixels.
 IMAGE_SIZES = ((320, 256), (320, 256), (320, 240), (256, 320))
-#: The side in pixels of a square as large as an object that COCO calls small, medium or large.
-SIDES = {'small': (LEAST_SIDE, 31), 'medium': (38, 84), 'large': (102, 130)}
-#: What is dealt to the images, over and over, so that classes and sizes are balanced.
-DECK = [(name, size) for name in DRAW for size in ('small', 'medium', 'medium', 'large')]
+#: The side in pixels of a square of the same area as an object that COCO calls small, medium or large.
+OBJECT_SIDES = {'small': (LEAST_SIDE, 31), 'medium': (38, 84), 'large': (102, 130)}
+#: The classes and sizes that are dealt to the images, repeatedly, so that both are balanced.
+DECK = [(name, size) for name in COCO_OBJECTS for size in ('small', 'medium', 'medium', 'large')]
 #: Pieces of an object smaller than this, in square pixels, are left out of its annotation.
 LEAST_PIECE = 1.0
 
@@ -40,7 +40,7 @@ LEAST_PIECE = 1.0
 Record = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
-class Task(NamedTuple):
+class CocoTask(NamedTuple):
     """An image to draw: its split, its number in the whole data set, and the classes and sizes of its objects."""
 
     split: str
@@ -64,9 +64,9 @@ def make_coco(out: str | Path, seed: int = 0, overwrite: bool = False) -> dict[s
     """
     out = Path(out)
     mark = make_mark('coco', seed, VERSION)
-    # The smaller of the two files, since the folder may be the real COCO.
+    # Read the smaller of the two files, since the folder may be the real COCO.
     found = read_mark(annotation_file(out, 'val2017'), 'coco', 'info', 'miniature')
-    if is_there(out, mark, found, is_complete, overwrite):
+    if already_drawn(out, mark, found, is_complete, overwrite):
         return {'made': False, **count(out)}
 
     with whole_folder(out) as folder, ProcessPoolExecutor() as pool:
@@ -80,7 +80,7 @@ def make_coco(out: str | Path, seed: int = 0, overwrite: bool = False) -> dict[s
     return {'made': True, **count(out)}
 
 
-def deal(seed: int, split: str) -> list[Task]:
+def deal(seed: int, split: str) -> list[CocoTask]:
     """Deal classes and sizes to the images of a split, 3 to 7 objects each."""
     place = list(SPLITS).index(split)
     rng = np.random.default_rng((seed, place))
@@ -88,16 +88,16 @@ def deal(seed: int, split: str) -> list[Task]:
     cards = [DECK[index] for _ in range(numbers.sum() // len(DECK) + 1) for index in rng.permutation(len(DECK))]
     first = 1 + sum(list(SPLITS.values())[:place])
     return [
-        Task(split, first + index, cards[end - number : end])
+        CocoTask(split, first + index, cards[end - number : end])
         for index, (number, end) in enumerate(zip(numbers, numbers.cumsum()))
     ]
 
 
-def make_image(seed: int, task: Task) -> tuple[Image.Image, list[dict[str, Any]]]:
+def make_image(seed: int, task: CocoTask) -> tuple[Image.Image, list[dict[str, Any]]]:
     """Draw an image and annotate its objects."""
     rng = np.random.default_rng((seed, list(SPLITS).index(task.split), task.number))
     frame = IMAGE_SIZES[rng.integers(len(IMAGE_SIZES))]
-    scene = compose(rng, frame, [(name, np.exp(rng.uniform(*np.log(SIDES[size])))) for name, size in task.hand])
+    scene = compose(rng, frame, [(name, np.exp(rng.uniform(*np.log(OBJECT_SIDES[size])))) for name, size in task.hand])
     picture = background(rng, frame)
     render(picture, scene, Light.draw(rng))
     annotations = [
@@ -109,7 +109,7 @@ def make_image(seed: int, task: Task) -> tuple[Image.Image, list[dict[str, Any]]
 
 def annotate(shape: BaseGeometry) -> dict[str, Any]:
     """Describe the visible part of an object in COCO's format: polygons, area and box in pixels."""
-    # On the grid of the numbers to be written, what is computed here agrees with what is read there.
+    # Coordinates are rounded first, so that area and box agree with the polygons as written.
     parts = [part for part in pieces(shapely.set_precision(shape, 0.01)) if part.area >= LEAST_PIECE]
     left, top, right, bottom = MultiPolygon(parts).bounds
     return {
@@ -120,7 +120,7 @@ def annotate(shape: BaseGeometry) -> dict[str, Any]:
     }
 
 
-def save_image(folder: Path, seed: int, task: Task) -> Record:
+def save_image(folder: Path, seed: int, task: CocoTask) -> Record:
     """Draw an image and write its file; return its entry in the annotation file and its annotations."""
     image, annotations = make_image(seed, task)
     name = f'{task.number:012}.jpg'

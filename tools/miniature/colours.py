@@ -1,4 +1,4 @@
-"""The colours that every object and every tinted background share, so that colour alone gives no class away."""
+"""The colours that all objects and tinted backgrounds share, so that colour alone does not reveal a class."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from mmfasternet.errors import DependencyError
 SEEDED = ('impulse_noise', 'glass_blur')
 
 
-def load() -> Callable[..., np.ndarray]:
+def load_corrupt() -> Callable[..., np.ndarray]:
     """Import the function ``corrupt``, late, since its compiler loads slowly and only mini ImageNet needs it.
 
     Raises:
@@ -23,7 +23,7 @@ def load() -> Callable[..., np.ndarray]:
         from imagecorruptions import corrupt
     except ImportError as error:
         raise DependencyError(
-            f"mini ImageNet needs {error.name}, which is missing: pip install 'mmfasternet[miniature]'"
+            f"mini ImageNet needs {error.name}, which is not installed; run pip install 'mmfasternet[miniature]'"
         ) from error
     return corrupt
 
@@ -48,4 +48,4 @@ def corrupt(rng: np.random.Generator, picture: Image.Image, corruption: str, sev
     seed = int(rng.integers(2**32))
     np.random.seed(seed)
     options = {'seed': seed} if corruption in SEEDED else {}
-    return Image.fromarray(load()(np.asarray(picture), severity, corruption, **options))
+    return Image.fromarray(load_corrupt()(np.asarray(picture), severity, corruption, **options))

@@ -16,15 +16,15 @@ from tqdm import tqdm
 from mmfasternet.datasets.dota.labels import CLASSES, LABEL_FOLDERS
 
 from .aerial.overhead import Overhead, bounding_corners
-from .aerial.scenes import compose, paint
+from .aerial.scenes import lay_out, paint
 from .aerial.ways import WAYS
-from .marks import is_there, make_mark, read_mark, whole_folder
+from .marks import MARK_FILE, already_drawn, make_mark, read_mark, whole_folder
 
-#: Raised whenever the same seed comes to give other files.
+#: Incremented whenever the same seed gives different files.
 VERSION = 1
-#: The number of images of each split; as in DOTA, those for the test have no labels.
+#: The number of images of each split; as in DOTA, test images have no labels.
 SPLITS = {'train': 24, 'val': 8, 'test': 2}
-#: How many of each place are dealt to 8 images, so that each class has its share of the objects.
+#: The number of times that each place is dealt to 8 images, so that each class has its share of the objects.
 DECK = {
     'stadium': 14,
     'pitch': 6,
@@ -40,19 +40,17 @@ DECK = {
     'neighbourhood': 7,
     'crossing': 5,
 }
-#: The numbers of places of 8 images: together the deck.
+#: The numbers of places in 8 images; their sum is the size of the deck.
 HANDS = (8, 10, 11, 12, 13, 14, 16, 17)
-#: Objects that are shorter have no labels in DOTA 1.0, in pixels.
+#: Shorter objects have no labels in DOTA 1.0, in pixels.
 LEAST_LENGTH = 10
-#: What has no direction is labelled with an upright square.
+#: Objects without a direction are labelled with a horizontal square.
 ROUND = ('roundabout', 'storage-tank')
-#: The first lines of a label file: where the image is from, and the metres per pixel.
+#: The first lines of a label file: the source of the image, and the metres per pixel.
 HEADER = ('imagesource:GoogleEarth', 'gsd:0.3')
-#: The file that tells a mini DOTA from other data sets.
-MARK = 'miniature.json'
 
 
-class Task(NamedTuple):
+class DotaTask(NamedTuple):
     """An image to draw.
 
     Attributes:
@@ -87,7 +85,7 @@ def make_dota(out: str | Path, seed: int = 0, overwrite: bool = False) -> dict[s
     """
     out = Path(out)
     mark = make_mark('dota', seed, VERSION)
-    if is_there(out, mark, read_mark(out / MARK, 'dota'), is_complete, overwrite):
+    if already_drawn(out, mark, read_mark(out / MARK_FILE, 'dota'), is_complete, overwrite):
         return {'made': False, **count(out)}
 
     with whole_folder(out) as folder, ProcessPoolExecutor() as pool:
@@ -98,11 +96,11 @@ def make_dota(out: str | Path, seed: int = 0, overwrite: bool = False) -> dict[s
         work = pool.map(partial(save_image, folder, seed), tasks)
         for _ in tqdm(work, 'drawing', len(tasks), unit=' images', leave=False):
             pass
-        (folder / MARK).write_text(json.dumps(mark))
+        (folder / MARK_FILE).write_text(json.dumps(mark))
     return {'made': True, **count(out)}
 
 
-def deal(seed: int, split: str) -> list[Task]:
+def deal(seed: int, split: str) -> list[DotaTask]:
     """Deal places to the images of a split, 8 to 17 places each.
 
     Half of the images have a river and half an avenue, in directions that are spread evenly.
@@ -117,17 +115,17 @@ def deal(seed: int, split: str) -> list[Task]:
         ways = [(way, np.pi * (step + rng.random()) / number) for way in WAYS for step in range(number)]
         shown += [(*ways[index], hand) for index, hand in zip(rng.permutation(len(ways)), hands)]
     first = 1 + sum(list(SPLITS.values())[:place])
-    return [Task(split, first + index, *parts) for index, parts in enumerate(shown[: SPLITS[split]])]
+    return [DotaTask(split, first + index, *parts) for index, parts in enumerate(shown[: SPLITS[split]])]
 
 
-def make_image(seed: int, task: Task) -> tuple[Image.Image, list[Overhead]]:
+def make_image(seed: int, task: DotaTask) -> tuple[Image.Image, list[Overhead]]:
     """Draw an image; return it and the objects in it that have one of DOTA's classes."""
     rng = np.random.default_rng((seed, list(SPLITS).index(task.split), task.number))
-    scene = compose(rng, task.way, task.angle, task.hand)
+    scene = lay_out(rng, task.way, task.angle, task.hand)
     return paint(rng, scene), [thing for thing in scene.things if thing.name in CLASSES['1.5']]
 
 
-def save_image(folder: Path, seed: int, task: Task) -> None:
+def save_image(folder: Path, seed: int, task: DotaTask) -> None:
     """Draw an image and write its file and its label files."""
     image, objects = make_image(seed, task)
     name = f'P{task.number:04}'

@@ -18,16 +18,16 @@ from mmfasternet.datasets.imagenet.robustness import CORRUPTIONS, SEVERITIES
 
 from . import corruptions
 from .backgrounds import background
-from .imagenet_objects import DRAW
-from .marks import is_there, make_mark, read_mark, whole_folder
+from .imagenet_objects import IMAGENET_OBJECTS
+from .marks import MARK_FILE, already_drawn, make_mark, read_mark, whole_folder
 from .objects import Drawing
 from .renditions import STYLES
 from .scenes import Light, develop, place, render
 
-#: Raised whenever the same seed comes to give other files.
+#: Incremented whenever the same seed gives different files.
 VERSION = 1
 #: The names of the classes by their WordNet ids, in ImageNet's order.
-CLASSES = {wnid: name for wnid, (name, _) in DRAW.items()}
+CLASSES = {wnid: name for wnid, (name, _) in IMAGENET_OBJECTS.items()}
 #: The WordNet ids of each part: ImageNet-R has half of the classes.
 WNIDS = {
     'train': tuple(CLASSES),
@@ -35,23 +35,21 @@ WNIDS = {
     'imagenet-c': tuple(CLASSES),
     'imagenet-r': tuple(wnid for wnid in CLASSES if wnid in IMAGENET_R_WNIDS),
 }
-#: The number of images a class; those of ImageNet-C are the first of ``val``, each with all corruptions.
+#: The number of images per class; those of ImageNet-C are the first of ``val``, each with all corruptions.
 IMAGES = {'train': 120, 'val': 20, 'imagenet-c': 10, 'imagenet-r': 20}
-#: The least and the greatest side of an image in pixels.
-SIDES = (144, 192)
-#: The share of an image's short side that ImageNet's centre crop keeps: 224 of 256.
+#: The shortest and the longest side of an image in pixels.
+IMAGE_SIDES = (144, 192)
+#: The share of an image's short side that ImageNet's centre crop keeps: 224 of 256 pixels.
 KEPT = 7 / 8
-#: The side in pixels of the images of ImageNet-C: 224 there.
+#: The side in pixels of the corrupted images; 224 in ImageNet-C.
 CORRUPTED_SIDE = 128
-#: How much of the short side of its image an object takes.
+#: The size of an object as a share of its image's short side.
 EXTENT = (0.45, 0.85)
 #: The share of an object's width or height that the centre crop may cut off.
 MOST_CUT = 0.08
-#: The file that tells a mini ImageNet from other data sets.
-MARK = 'miniature.json'
 
 
-class Task(NamedTuple):
+class ImageNetTask(NamedTuple):
     """An image to draw.
 
     Attributes:
@@ -97,10 +95,10 @@ def make_imagenet(out: str | Path, seed: int = 0, overwrite: bool = False) -> di
     out = Path(out)
     mark = make_mark('imagenet', seed, VERSION)
     content = {'images': expected(), 'classes': {part: len(wnids) for part, wnids in WNIDS.items()}}
-    if is_there(out, mark, read_mark(out / MARK, 'imagenet'), is_complete, overwrite):
+    if already_drawn(out, mark, read_mark(out / MARK_FILE, 'imagenet'), is_complete, overwrite):
         return {'made': False, **content}
 
-    corruptions.load()  # what is missing is told before anything is drawn
+    corruptions.load_corrupt()  # a missing package is reported before anything is drawn
     with whole_folder(out) as folder, ProcessPoolExecutor(initializer=corruptions.stay_single) as pool:
         tasks = [task for split in ('train', 'val', 'imagenet-r') for task in deal(seed, split)]
         for make, todo, title in (
@@ -110,19 +108,19 @@ def make_imagenet(out: str | Path, seed: int = 0, overwrite: bool = False) -> di
             work = pool.map(partial(make, folder, seed), todo)
             for _ in tqdm(work, title, len(todo), unit=' images', leave=False):
                 pass
-        (folder / MARK).write_text(json.dumps(mark))
+        (folder / MARK_FILE).write_text(json.dumps(mark))
     return {'made': True, **content}
 
 
-def deal(seed: int, split: str) -> list[Task]:
+def deal(seed: int, split: str) -> list[ImageNetTask]:
     """List the images of a split, class by class; those of ``val`` are shuffled, as in ImageNet."""
     wnids = np.repeat(WNIDS[split], IMAGES[split])
     if split == 'val':
         wnids = np.random.default_rng((seed, list(IMAGES).index(split))).permutation(wnids)
-    return [Task(split, number, wnid) for number, wnid in enumerate(wnids.tolist(), 1)]
+    return [ImageNetTask(split, number, wnid) for number, wnid in enumerate(wnids.tolist(), 1)]
 
 
-def first_of_each_class(tasks: list[Task]) -> list[Task]:
+def first_of_each_class(tasks: list[ImageNetTask]) -> list[ImageNetTask]:
     """Select the validation images to corrupt: the first ones of each class."""
     return [
         task
@@ -131,11 +129,11 @@ def first_of_each_class(tasks: list[Task]) -> list[Task]:
     ]
 
 
-def make_image(seed: int, task: Task) -> Image.Image:
+def make_image(seed: int, task: ImageNetTask) -> Image.Image:
     """Draw an image."""
     rng = np.random.default_rng((seed, list(IMAGES).index(task.split), task.number))
-    width, height = size = tuple(rng.integers(SIDES[0], SIDES[1] + 1, 2).tolist())
-    _, draw = DRAW[task.wnid]
+    width, height = size = tuple(rng.integers(IMAGE_SIDES[0], IMAGE_SIDES[1] + 1, 2).tolist())
+    _, draw = IMAGENET_OBJECTS[task.wnid]
     drawing = fit(rng, size, draw(rng))
     if task.style:
         return STYLES[task.style](rng, drawing, size)
@@ -156,12 +154,12 @@ def fit(rng: np.random.Generator, size: tuple[int, int], drawing: Drawing) -> Dr
     return placed.map(lambda points: (points - ((left + right) / 2, (top + bottom) / 2)) * factor + centre)
 
 
-def save_image(folder: Path, seed: int, task: Task) -> None:
+def save_image(folder: Path, seed: int, task: ImageNetTask) -> None:
     """Draw an image and write its file."""
     save(make_image(seed, task), folder / task.split / task.file, 90)
 
 
-def save_corrupted(folder: Path, seed: int, task: Task) -> None:
+def save_corrupted(folder: Path, seed: int, task: ImageNetTask) -> None:
     """Crop a validation image and write it with all corruptions at all severities."""
     rng = np.random.default_rng((seed, list(IMAGES).index('imagenet-c'), task.number))
     with Image.open(folder / task.split / task.file) as picture:

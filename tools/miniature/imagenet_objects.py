@@ -1,4 +1,4 @@
-"""The things that mini ImageNet shows: five of mini COCO's objects and five of its own."""
+"""The objects of mini ImageNet: five of mini COCO's and five others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def oval(x: float, y: float, half_width: float, half_height: float) -> Polygon:
     return scale(disc(x, y, 1), half_width, half_height)
 
 
-def mirrored(shape: BaseGeometry) -> BaseGeometry:
+def mirror(shape: BaseGeometry) -> BaseGeometry:
     """Mirror a shape at the vertical axis."""
     return scale(shape, -1, 1, origin=(0, 0))
 
@@ -80,7 +80,7 @@ def ladybug(rng: np.random.Generator) -> Drawing:
         for y, slant in ((-0.35, -0.1), (0.1, 0.06), (0.5, 0.12))
     ]
     right += [bar(0.05, (0.1, -0.9), (0.24, -1.1), (0.34, -1.12))]
-    limbs = shapely.union_all([*right, *map(mirrored, right)])
+    limbs = shapely.union_all([*right, *map(mirror, right)])
 
     spot = vary(rng, BLACK)
     shell = pick(rng, (RED, RED, RED, mix(RED, ORANGE, 0.5), ORANGE, mix(ORANGE, YELLOW, 0.6)))[0]
@@ -101,14 +101,14 @@ def ladybug(rng: np.random.Generator) -> Drawing:
     radius = rng.uniform(0.11, 0.16)
     for x, y in layouts[rng.integers(len(layouts))] + rng.normal(0, 0.02, 2):
         dot = oval(x, y, radius * 0.9, radius)
-        layers += [Layer(dot & wings, spot), Layer(mirrored(dot) & wings, spot)]
+        layers += [Layer(dot & wings, spot), Layer(mirror(dot) & wings, spot)]
     if rng.random() < 0.6:
         layers += [Layer(oval(0, -0.3, 0.13, 0.16) & wings, spot)]
     layers += [Layer(bar(0.045, (0, -0.7), (0, 1)), dark), Layer(shield, dark)]
     cheek = rotate(oval(0.32, -0.62, 0.11, 0.15), -20)
-    layers += [Layer(each & shield, WHITE) for each in (cheek, mirrored(cheek))]
+    layers += [Layer(each & shield, WHITE) for each in (cheek, mirror(cheek))]
     eye = disc(0.13, -0.93, 0.05)
-    layers += [Layer(each, WHITE) for each in (eye, mirrored(eye))]
+    layers += [Layer(each, WHITE) for each in (eye, mirror(eye))]
     return Drawing('ladybug', shapely.union_all([wings, shield, head, limbs]), layers, turn=np.pi, relief=0.9)
 
 
@@ -203,8 +203,8 @@ def strawberry(rng: np.random.Generator) -> Drawing:
     return Drawing('strawberry', shapely.union_all([berry, stem, *leaves]), layers, turn=1.2, relief=0.8)
 
 
-#: The name and the drawing of each class by its WordNet id, in ImageNet's order.
-DRAW: dict[str, tuple[str, Callable[[np.random.Generator], Drawing]]] = {
+#: The name of each class and the function that draws it, by WordNet id in ImageNet's order.
+IMAGENET_OBJECTS: dict[str, tuple[str, Callable[[np.random.Generator], Drawing]]] = {
     'n01443537': ('goldfish', goldfish),
     'n02165456': ('ladybug', ladybug),
     'n02317335': ('starfish', starfish),

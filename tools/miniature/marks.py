@@ -1,4 +1,4 @@
-"""The folder of a miniature: written as a whole or not at all, and marked, so that no other data is replaced."""
+"""The folder of a miniature: written completely or not at all, and marked, so that no other data is replaced."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any
 
 from mmfasternet.errors import DataError
 
-#: What tells a miniature from other data sets: its ``kind``, ``seed`` and ``version``.
+#: Identifies a miniature: its ``kind``, ``seed`` and ``version``.
 Mark = dict[str, Any]
-#: How each kind of miniature is called.
+#: The file that holds the mark, except in mini COCO, whose annotation files hold it.
+MARK_FILE = 'miniature.json'
+#: The name of each kind of miniature.
 NAMES = {'coco': 'mini COCO', 'dota': 'mini DOTA', 'imagenet': 'mini ImageNet'}
 
 
@@ -39,7 +41,9 @@ def read_mark(path: Path, kind: str, *keys: str) -> Mark | None:
         return None
 
 
-def is_there(out: Path, wanted: Mark, found: Mark | None, is_complete: Callable[[Path], bool], overwrite: bool) -> bool:
+def already_drawn(
+    out: Path, wanted: Mark, found: Mark | None, is_complete: Callable[[Path], bool], overwrite: bool
+) -> bool:
     """Return whether the wanted miniature exists, and refuse to replace anything else.
 
     Args:
@@ -57,16 +61,16 @@ def is_there(out: Path, wanted: Mark, found: Mark | None, is_complete: Callable[
     if not out.exists():
         return False
     if found is None:
-        raise DataError(f'{out} is there and is no {name}, so it stays as it is; name another folder')
+        raise DataError(f'{out} exists and is not a {name}, so it is not replaced; choose another folder')
     if overwrite:
         return False
     if found != wanted:
         raise DataError(
             f'{out} is a {name} of seed {found["seed"]}, version {found["version"]}; expected seed {wanted["seed"]}, '
-            f'version {wanted["version"]}; name another folder, or replace it with --overwrite'
+            f'version {wanted["version"]}; choose another folder, or replace it with --overwrite'
         )
     if not is_complete(out):
-        raise DataError(f'{out} is a {name} that lacks files; make it anew with --overwrite')
+        raise DataError(f'{out} is a {name} that lacks files; draw it again with --overwrite')
     return True
 
 
@@ -87,7 +91,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=f'.{out.name}-', dir=out.parent)
     except OSError as error:
-        raise DataError(f'cannot write to {out.parent}: {error.strerror}; name another folder') from error
+        raise DataError(f'cannot write to {out.parent}: {error.strerror}; choose another folder') from error
     with scratch as name:
         new = Path(name, 'new')
         new.mkdir()

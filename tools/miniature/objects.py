@@ -1,7 +1,7 @@
-"""The objects that the miniature data sets show, each drawn by one function in units of about half its size.
+"""The objects of the miniature data sets, each drawn by one function in units of about half its size.
 
-The coordinates have their origin near the middle of the object, x to the right and y down. What a function returns is
-upright and seen from the front; :mod:`.scenes` turns, tilts, scales and lights it.
+The origin is near the middle of the object. A function returns it upright and from the front; :mod:`.scenes` turns,
+tilts, scales and lights it.
 """
 
 from __future__ import annotations
@@ -252,8 +252,8 @@ def clock(rng: np.random.Generator) -> Drawing:
     return Drawing('clock', outline, layers, turn=0.35, relief=0.25)
 
 
-#: How each class is drawn.
-DRAW: dict[str, Callable[[np.random.Generator], Drawing]] = {
+#: The function that draws each of mini COCO's classes.
+COCO_OBJECTS: dict[str, Callable[[np.random.Generator], Drawing]] = {
     'traffic light': traffic_light,
     'stop sign': stop_sign,
     'umbrella': umbrella,

@@ -1,4 +1,4 @@
-"""Renditions: the same objects as an artist would show them, as in ImageNet-R."""
+"""Renditions: the same objects as artists show them, as in ImageNet-R."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def painting(rng: np.random.Generator, drawing: Drawing, size: tuple[int, int]) 
         down, right = np.gradient(np.asarray(model.convert('L').filter(ImageFilter.GaussianBlur(width)), dtype=float))
         number = round(1.5 * size[0] * size[1] / width**2)
         for x, y in rng.integers(0, size, (number, 2)):
-            # across the slope, or as the hand falls where all is even
+            # strokes run along edges, and all in about one direction where the picture is even
             angle = np.arctan2(down[y, x] + 0.2, right[y, x] + 0.2) + np.pi / 2 + rng.normal(0, 0.2)
             reach = width * rng.uniform(0.8, 1.6) * np.array([np.cos(angle), np.sin(angle)])
             colour = np.clip(seen[y, x] + rng.normal(0, 12), 0, 255).astype(int)
@@ -62,7 +62,7 @@ def videogame(rng: np.random.Generator, drawing: Drawing, size: tuple[int, int])
     return small.convert('RGB').resize(size, Image.Resampling.NEAREST)
 
 
-#: How each rendition is made, under the names that ImageNet-R's files have.
+#: The function that draws each style, by its name in ImageNet-R's file names.
 STYLES: dict[str, Callable[[np.random.Generator, Drawing, tuple[int, int]], Image.Image]] = {
     'sketch': sketch,
     'cartoon': cartoon,

@@ -1,4 +1,4 @@
-"""Scenes: objects placed one over the other in a picture, lit, shaded and drawn."""
+"""Scenes: objects placed in a picture, lit, shaded and drawn."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import split
 
 from .colours import RGB
-from .objects import DRAW, Drawing, Layer
+from .objects import COCO_OBJECTS, Drawing, Layer
 
 #: Points drawn per pixel in each direction, for smooth edges.
 OVERSAMPLING = 4
-#: The share of its outline that every object keeps, whatever covers or cuts it.
+#: The share of its outline that stays visible of every object.
 LEAST_VISIBLE = 0.9
-#: The share of the smaller of two objects that they may have in common.
+#: The share of the smaller of two objects that may overlap with the other.
 MOST_SHARED = 0.15
-#: The side in pixels of a square as large as the smallest object.
+#: The side in pixels of a square of the same area as the smallest object.
 LEAST_SIDE = 24
 
 
@@ -61,9 +61,9 @@ def compose(rng: np.random.Generator, size: tuple[int, int], hand: Iterable[tupl
         list[Drawing]: The objects in pixels of the picture, the hindmost first.
     """
     scene: list[Drawing] = []
-    # Small ones tend to lie on top, since a large one would hide them.
+    # Small ones tend to lie on top, since large ones would hide them.
     for name, side in sorted(hand, key=lambda item: -item[1] * rng.uniform(0.5, 2)):
-        drawing = DRAW[name](rng)
+        drawing = COCO_OBJECTS[name](rng)
         for attempt in count():
             placed = place(rng, size, drawing, max(side * 0.98**attempt, LEAST_SIDE))
             outlines = [other.outline for other in (*scene, placed)]
@@ -168,7 +168,7 @@ def _fill(mode: str, layers: Iterable[tuple[BaseGeometry, RGB | int]], box: tupl
     pen = ImageDraw.Draw(image)
     for shape, colour in layers:
         for piece in pieces(shape):
-            # Pillow's whole numbers are the middles of its pixels, ours are their corners.
+            # Integers are the middles of pixels in Pillow, and the corners here.
             points = (np.array(piece.exterior.coords) - corner) * OVERSAMPLING - 0.5
             pen.polygon(points.ravel().tolist(), fill=colour)
     return image

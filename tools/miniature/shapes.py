@@ -1,4 +1,4 @@
-"""Simple shapes that objects are put together from, in coordinates with x to the right and y down."""
+"""Simple shapes, of which objects are composed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def polar(angles: np.ndarray, radii: np.ndarray | float) -> np.ndarray:
 
 
 def panel(width: float, height: float, x: float = 0, y: float = 0) -> Polygon:
-    """An upright rectangle by its width, its height and its middle."""
+    """A horizontal box by its width, its height and its middle."""
     return shapely.box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 

@@ -16,7 +16,7 @@ from shapely import Polygon, box, contains_xy, union_all
 from miniature import coco as module
 from miniature import make_coco
 from miniature.coco import deal, make_image
-from miniature.objects import DRAW
+from miniature.objects import COCO_OBJECTS
 from miniature.scenes import LEAST_VISIBLE, Light, compose, pieces, render, visible
 from mmfasternet.errors import DataError
 
@@ -166,7 +166,7 @@ def middles_in(shape, size):
     return contains_xy(shape, columns, rows)
 
 
-@pytest.mark.parametrize('name', DRAW)
+@pytest.mark.parametrize('name', COCO_OBJECTS)
 @pytest.mark.parametrize('side', [20, 90])
 def test_pixels_agree_with_the_outline(name, side):
     size = (200, 180)
@@ -280,11 +280,11 @@ def test_an_interrupted_run_leaves_nothing_half(tmp_path, small, monkeypatch, ex
 def test_tool_finds_what_is_there(mini_coco, run_miniature_tool):
     code, output, errors = run_miniature_tool('coco', mini_coco)
     assert (code, errors) == (0, '')
-    assert 'already there' in output and 'train2017: 200 images' in output
+    assert 'already exists' in output and 'train2017: 200 images' in output
 
 
 def test_tool_makes(tmp_path, small, run_miniature_tool):
     code, output, _ = run_miniature_tool('coco', tmp_path / 'mini', '--seed', 3)
     assert code == 0
-    assert 'seed 3, made in' in output and 'val2017: 2 images' in output
+    assert 'seed 3 drawn in' in output and 'val2017: 2 images' in output
     assert len(list((tmp_path / 'mini').rglob('*.jpg'))) == 5

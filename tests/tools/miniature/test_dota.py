@@ -8,12 +8,12 @@ from collections import Counter
 import numpy as np
 import pytest
 from conftest import snapshot
-from miniature.aerial.scenes import LONGEST_SHADOW, compose, paint
 from PIL import Image
 from shapely import Polygon, box, contains_xy, minimum_rotated_rectangle
 
 from miniature import dota as module
 from miniature import make_dota
+from miniature.aerial.scenes import LONGEST_SHADOW, lay_out, paint
 from miniature.dota import DECK, deal, describe, make_image
 from miniature.scenes import Light, render
 from mmfasternet.errors import DataError
@@ -64,7 +64,7 @@ def objects(labels):
 @pytest.fixture(scope='module')
 def scenes():
     """A scene with a river and one with an avenue, each with one of all places."""
-    return [compose(np.random.default_rng(5), way, 0.5, list(DECK)) for way in ('river', 'avenue')]
+    return [lay_out(np.random.default_rng(5), way, 0.5, list(DECK)) for way in ('river', 'avenue')]
 
 
 @pytest.fixture
@@ -337,11 +337,11 @@ def test_an_interrupted_run_leaves_nothing_half(tmp_path, small, monkeypatch, ex
 def test_tool_finds_what_is_there(mini_dota, run_miniature_tool):
     code, output, errors = run_miniature_tool('dota', mini_dota)
     assert (code, errors) == (0, '')
-    assert 'already there' in output and 'train: 24 images' in output
+    assert 'already exists' in output and 'train: 24 images' in output
 
 
 def test_tool_makes(tmp_path, small, run_miniature_tool):
     code, output, _ = run_miniature_tool('dota', tmp_path / 'mini', '--seed', 3)
     assert code == 0
-    assert 'mini DOTA with seed 3, made in' in output and 'val: 1 images' in output
+    assert 'mini DOTA with seed 3 drawn in' in output and 'val: 1 images' in output
     assert len(list((tmp_path / 'mini').rglob('*.png'))) == 4

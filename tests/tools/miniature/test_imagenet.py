@@ -26,7 +26,7 @@ from miniature.imagenet import (
     make_image,
     save_corrupted,
 )
-from miniature.imagenet_objects import DRAW
+from miniature.imagenet_objects import IMAGENET_OBJECTS
 from miniature.renditions import STYLES, cartoon, painting, sketch, videogame
 from mmfasternet.datasets.imagenet.robustness import CORRUPTIONS, FAMILIES
 from mmfasternet.errors import DataError, DependencyError
@@ -65,7 +65,7 @@ def no_drawing(monkeypatch):
 @pytest.fixture(params=RENDERED, ids=NAMES.get)
 def drawing(request):
     rng = np.random.default_rng(7)
-    return fit(rng, SIZE, DRAW[request.param][1](rng))
+    return fit(rng, SIZE, IMAGENET_OBJECTS[request.param][1](rng))
 
 
 def load(path):
@@ -174,7 +174,7 @@ def test_centre_crop_is_that_of_imagenet():
 def test_drawings_are_sound(wnid):
     """Whatever the chance, layers have areas and together cover the outline."""
     for seed in range(60):
-        drawn = DRAW[wnid][1](np.random.default_rng(seed))
+        drawn = IMAGENET_OBJECTS[wnid][1](np.random.default_rng(seed))
         assert drawn.outline.is_valid and drawn.outline.geom_type == 'Polygon'
         assert all(layer.shape.is_valid and layer.shape.area > 0 for layer in drawn.layers), seed
         assert drawn.outline.difference(union_all([layer.shape for layer in drawn.layers])).area < 1e-6
@@ -184,7 +184,7 @@ def test_drawings_are_sound(wnid):
 
 def test_drawings_vary():
     for wnid in NAMES:
-        drawn = [DRAW[wnid][1](np.random.default_rng(seed)) for seed in range(20)]
+        drawn = [IMAGENET_OBJECTS[wnid][1](np.random.default_rng(seed)) for seed in range(20)]
         assert len({each.outline.wkb for each in drawn}) == 20 or NAMES[wnid] in ('analog clock', 'street sign')
         assert len({tuple(layer.colour for layer in each.layers) for each in drawn}) == 20
 
@@ -193,7 +193,7 @@ def test_objects_fill_most_of_the_centre_crop():
     extents, seen = [], []
     for seed in range(100):
         rng = np.random.default_rng(seed)
-        outline = fit(rng, (170, 150), DRAW['n02317335'][1](rng)).outline
+        outline = fit(rng, (170, 150), IMAGENET_OBJECTS['n02317335'][1](rng)).outline
         left, top, right, bottom = outline.bounds
         extents.append(max(right - left, bottom - top) / 150)
         kept = 150 * 7 / 8 / 2
@@ -348,12 +348,12 @@ def test_a_missing_package_is_told_at_once(tmp_path, no_drawing, monkeypatch):
 def test_tool_finds_what_is_there(mini_imagenet, run_miniature_tool):
     code, output, errors = run_miniature_tool('imagenet', mini_imagenet)
     assert (code, errors) == (0, '')
-    assert 'mini ImageNet with seed 0, already there' in output
+    assert 'mini ImageNet with seed 0 already exists' in output
     assert 'train: 1200 images, 10 classes' in output and 'imagenet-r: 100 images, 5 classes' in output
 
 
 def test_tool_makes(tmp_path, small, run_miniature_tool):
     code, output, _ = run_miniature_tool('imagenet', tmp_path / 'mini', '--seed', 3)
     assert code == 0
-    assert 'mini ImageNet with seed 3, made in' in output and 'val: 4 images' in output
+    assert 'mini ImageNet with seed 3 drawn in' in output and 'val: 4 images' in output
     assert len(list((tmp_path / 'mini').rglob('*.[jJ]*'))) == 4 + 4 + 10 + 2 + 1

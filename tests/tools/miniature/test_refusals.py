@@ -67,7 +67,7 @@ def test_foreign_folders_stay_untouched(tmp_path, monkeypatch, kind, content, ov
     fill = {'empty': Path.mkdir, 'file': Path.touch}.get(content) or getattr(kind, f'fill_with_{content}')
     fill(out)
     before = snapshot(tmp_path)
-    with pytest.raises(DataError, match=f'no {NAMES[kind.name]}, so it stays as it is'):
+    with pytest.raises(DataError, match=f'exists and is not a {NAMES[kind.name]}, so it is not replaced'):
         kind.make(out, overwrite=overwrite)
     assert snapshot(tmp_path) == before
     assert out.exists()
@@ -91,5 +91,5 @@ def test_tool_refuses(tmp_path, run_miniature_tool, kind):
 def test_tool_teaches_by_example(run_miniature_tool, kind):
     code, output, _ = run_miniature_tool(kind.name, '--help')
     assert code == 0
-    assert f'Make {NAMES[kind.name]}: ' in output
+    assert f'Draw {NAMES[kind.name]}: ' in output
     assert f'example: python tools/make_miniature.py {kind.name}' in output

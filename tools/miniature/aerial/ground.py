@@ -1,4 +1,4 @@
-"""What the ground of an aerial photograph is covered with: fields around the places, and textures for all of it."""
+"""The ground of an aerial photograph: fields around the places, and the textures of all materials."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter, ImageOps
 from shapely import MultiPoint
 from shapely.geometry.base import BaseGeometry
 
-from ..backgrounds import load
+from ..backgrounds import sample_picture
 from ..colours import RGB, vary
 from ..scenes import coverage
 from .places import Patch
@@ -29,7 +29,7 @@ MATERIALS: dict[str, tuple[str, RGB, RGB]] = {
     'concrete': ('gravel', (142, 142, 138), (174, 172, 166)),
     'water': ('waves', (36, 68, 88), (62, 100, 116)),
 }
-#: What fields are covered with.
+#: The materials of fields; one that is named twice is drawn twice as often.
 FIELDS = ('grass', 'grass', 'meadow', 'crop', 'soil', 'field')
 
 
@@ -54,7 +54,7 @@ def stencil(
         opacity (float, optional): From 0 (paints nothing) to 1 (covers everything below). Defaults to 1.
         blur (float, optional): The softness of the edge in pixels. Defaults to 0.
     """
-    # Soft edges reach further than the shape, and all that is not in the picture only costs time.
+    # Soft edges extend beyond the shape; parts outside the picture are cut off to save time.
     reach = 3 * blur
     seen = shape.envelope.buffer(reach) & shapely.box(0, 0, *picture.size)
     if seen.is_empty:
@@ -83,16 +83,16 @@ def cover(rng: np.random.Generator, material: str, size: tuple[int, int]) -> Ima
 
 def tiles(rng: np.random.Generator, texture: str, size: tuple[int, int]) -> Image.Image:
     """Repeat one of scikit-image's textures as a grey image, mirrored so that no seam is visible."""
-    tile = mirrored(texture)
+    tile = seamless(texture)
     tile = np.roll(tile, tuple(rng.integers(tile.shape)), (0, 1))
     repeats = -(-size[1] // tile.shape[0]), -(-size[0] // tile.shape[1])
     return Image.fromarray(np.tile(tile, repeats)[: size[1], : size[0]])
 
 
 @cache
-def mirrored(texture: str) -> np.ndarray:
+def seamless(texture: str) -> np.ndarray:
     """Read a texture at a quarter of its size, as grey levels, with its mirror images beside and below it."""
-    picture = ImageOps.autocontrast(load(texture).reduce(4), 2)
+    picture = ImageOps.autocontrast(sample_picture(texture).reduce(4), 2)
     tile = np.asarray(picture)
     return np.block([[tile, tile[:, ::-1]], [tile[::-1], tile[::-1, ::-1]]])
 

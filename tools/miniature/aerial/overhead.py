@@ -1,4 +1,4 @@
-"""What an aerial photograph shows, before it lies anywhere: an object seen from straight above."""
+"""The objects of aerial photographs, seen from straight above."""
 
 from __future__ import annotations
 

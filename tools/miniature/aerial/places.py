@@ -1,4 +1,4 @@
-"""Places of an aerial photograph: objects as they stand together, on their ground, in pixels about the origin."""
+"""Places of an aerial photograph: groups of objects on their ground, in pixels about the origin."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .structures import (
 from .vehicles import boat, cargo_ship, container_crane, helicopter, large_vehicle, plane, small_vehicle
 
 UP, RIGHT, DOWN, LEFT = 0.0, np.pi / 2, np.pi, -np.pi / 2
-#: How large the tiniest vehicles are beside the others.
+#: The size of the tiniest vehicles relative to the others.
 TINY = 0.42
 
 
@@ -111,7 +111,7 @@ def marina(rng: np.random.Generator) -> Place:
     """Three piers that reach from a quay into the water, with boats moored on both sides."""
     pitch, length = 86.0, rng.uniform(70, 104)
     whole = panel(3 * pitch + 12, length + 64)
-    quay = 0.5 * length + 6  # its edge
+    quay = 0.5 * length + 6  # the y coordinate of its edge
     water = whole & shapely.box(-500, -500, 500, quay)
     things = []
     for x in (-pitch, 0, pitch):

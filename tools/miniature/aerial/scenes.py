@@ -25,14 +25,14 @@ from .structures import house, trees
 from .ways import WAYS
 
 #: The shortest and the longest side of a picture in pixels.
-SIDES = (700, 2000)
-#: How much of a picture the places may fill before it is made larger.
+IMAGE_SIDES = (700, 2000)
+#: The share of a picture that the places may fill before it is made larger.
 FILLING = 0.43
-#: How often to look for room for a place before the picture is made larger, and the pixels between two places.
+#: Attempts to place something before the picture is made larger, and the pixels between two places.
 TRIES, GAP = 200, 4
-#: The length in pixels of the shadow of the highest things.
+#: The length in pixels of the shadow of the highest objects.
 LONGEST_SHADOW = 13
-#: What is hard to make out has a share of this colour over it.
+#: The colour that covers hazy objects, and its opacity.
 HAZE, HAZE_SHARE = (112, 116, 112), 0.5
 #: An object is small below this area in square pixels; the share of small and of other objects that are hazy.
 SMALL, SMALL_HAZY, OTHER_HAZY = 260, 0.05, 0.015
@@ -54,7 +54,7 @@ class Scene(NamedTuple):
     things: list[Overhead]
 
 
-def compose(rng: np.random.Generator, way: str, angle: float, hand: Sequence[str]) -> Scene:
+def lay_out(rng: np.random.Generator, way: str, angle: float, hand: Sequence[str]) -> Scene:
     """Lay out places along a river or an avenue, in a picture that is just large enough for them.
 
     All objects of the scene lie entirely within the picture, and none hides another.
@@ -64,12 +64,12 @@ def compose(rng: np.random.Generator, way: str, angle: float, hand: Sequence[str
         angle (float): The direction of the way.
         hand (Sequence[str]): Keys of :data:`.places.PLACES`.
     """
-    # The largest first: the others fit into what is left.
+    # The largest come first: the others fit into the remaining space.
     places = sorted((PLACES[name](rng) for name in hand), key=lambda place: -place.footprint.area)
     area, aspect = sum(place.footprint.area for place in places) / FILLING, math.exp(rng.uniform(-0.5, 0.5))
     for attempt in count():
         side = math.sqrt(area) * 1.04**attempt + 80
-        width, height = (round(np.clip(side * factor, *SIDES)) for factor in (aspect**0.5, aspect**-0.5))
+        width, height = (round(np.clip(side * factor, *IMAGE_SIDES)) for factor in (aspect**0.5, aspect**-0.5))
         crossing, picture = WAYS[way](rng, (width, height), angle), shapely.box(0, 0, width, height)
         positions = settle(rng, [place.footprint for place in places], crossing.footprint, picture.buffer(-GAP))
         if positions:

@@ -1,4 +1,4 @@
-"""What is built, seen from straight above with its head up, in pixels about the origin; and trees."""
+"""Structures and trees, seen from straight above with their heads up, in pixels about the origin."""
 
 from __future__ import annotations
 

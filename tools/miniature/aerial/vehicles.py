@@ -1,4 +1,4 @@
-"""What drives, sails and flies, seen from straight above with its head up, in pixels about the origin."""
+"""Vehicles, ships and aircraft, seen from straight above with their heads up, in pixels about the origin."""
 
 from __future__ import annotations
 

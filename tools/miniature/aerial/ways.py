@@ -16,7 +16,7 @@ from .places import Patch, Place, dashes
 from .structures import LINE, bridge, roundabout
 from .vehicles import boat, cargo_ship, large_vehicle, small_vehicle
 
-#: The width of a road with two lanes in pixels, and how far the middles of its lanes are from its own.
+#: The width of a road with two lanes in pixels, and the distance of the middle of a lane from that of the road.
 ROAD, LANE = 26.0, 6.5
 
 
