@@ -1,9 +1,9 @@
-"""Kill a training again and again, and see whether anything is lost.
+"""Kill a training run repeatedly, and check that nothing is lost.
 
-A Mask R-CNN trains on the drawn COCO, once without a stop and once with SIGKILLs at random moments, about half of them
-while a checkpoint is being written, and resumed by --resume each time. After each kill there must be a whole checkpoint
-that is no older than the one before; in the end, weights, optimizer, averaged weights, schedules, logged losses and
-metrics must be bit-equal to those of the run that was never stopped.
+A Mask R-CNN trains on the drawn COCO twice: without interruption, and with SIGKILLs at random moments, about half of
+them while a checkpoint is being written, resumed with --resume each time. After each kill a complete checkpoint must
+exist that is not older than the one before. At the end, weights, optimizer, averaged weights, schedules, logged losses
+and metrics must be bit-equal to those of the uninterrupted run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mmfasternet.training import newest_whole_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'mask_rcnn_fasternet_t0_mini_coco.py'
-#: Short epochs, a checkpoint every third step, and whatever has a state: averaged weights, accumulated gradients.
+#: Short epochs, a checkpoint every third step, and features with a state: averaged weights, accumulated gradients.
 SETTINGS = """
 _base_ = '{config}'
 train_dataloader = dict(batch_size=2, dataset=dict(data_root='{data}/', indices=24))
@@ -44,7 +44,7 @@ custom_hooks = [dict(type='EMAHook')]
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=3), logger=dict(interval=1))
 """
 STEPS_PER_EPOCH = 12
-#: What differs between two runs that are equal: times, names of folders, and when MMEngine last noted the step.
+#: What may differ between equal runs: times, names of folders, and when MMEngine last recorded the step.
 INCIDENTAL = (
     '/time', '/data_time', '/memory', '/cfg', '/experiment_name', '/mmengine_version', '/last_ckpt', '/best_ckpt',
     '/runtime_info/iter', '/runtime_info/epoch',
@@ -52,20 +52,11 @@ INCIDENTAL = (
 
 
 class KillTestError(MMFasterNetError):
-    """Something was lost."""
+    """Something was lost, or differs from the uninterrupted run."""
 
 
 def differences(one: Any, other: Any, where: str = '') -> list[str]:
-    """Find where two checkpoints differ, to the bit.
-
-    Args:
-        one (Any): A checkpoint, or a part of it.
-        other (Any): The other one's.
-        where (str): The part's name, for what is returned.
-
-    Returns:
-        list[str]: Names of the parts that differ.
-    """
+    """List the parts of two checkpoints that are not bit-equal; ``where`` is the name of the given part."""
     if isinstance(one, HistoryBuffer):
         one, other = one.data, getattr(other, 'data', None)
     if isinstance(one, dict) and isinstance(other, dict):
@@ -89,19 +80,15 @@ def differences(one: Any, other: Any, where: str = '') -> list[str]:
 
 
 def logged(work_dir: Path) -> dict[tuple[str, int], dict[str, float]]:
-    """Read what all lives of a run logged.
-
-    Args:
-        work_dir (Path): The run's folder.
+    """Read what a run has logged since its first start.
 
     Returns:
-        dict: Losses, rates and metrics, by whether they are of training or validation, and the step; the last life's
-        word counts.
+        dict: Losses, rates and metrics by ``'train'`` or ``'val'`` and step; of repeated steps, the last values.
     """
     found = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in path.read_text().splitlines():
-            if line.endswith('}'):  # the last one may be torn
+            if line.endswith('}'):  # a kill can cut the last one
                 scalars = json.loads(line)
                 kind = 'train' if 'loss' in scalars else 'val'
                 found[kind, scalars['step']] = scalars
@@ -109,7 +96,7 @@ def logged(work_dir: Path) -> dict[tuple[str, int], dict[str, float]]:
 
 
 def start(work_dir: Path, config: Path) -> subprocess.Popen:
-    """Start the training, or its next life."""
+    """Start or resume the training."""
     command = [sys.executable, ROOT / 'tools' / 'train.py', config, '--work-dir', work_dir, '--resume']
     with (work_dir / 'log.txt').open('ab') as log:
         return subprocess.Popen(
@@ -122,11 +109,7 @@ def start(work_dir: Path, config: Path) -> subprocess.Popen:
 
 
 def kill(process: subprocess.Popen, work_dir: Path, chance: random.Random) -> bool:
-    """Wait for a random moment after the training has begun to step, and kill it and its workers.
-
-    Returns:
-        bool: Whether it was killed; False if it came to its end before.
-    """
+    """Kill the training and its workers at a random moment after the first step; return False if it ended before."""
     steps = set(work_dir.glob('*/vis_data/scalars.json'))
     while process.poll() is None and not set(work_dir.glob('*/vis_data/scalars.json')) - steps:
         time.sleep(0.05)
@@ -143,31 +126,31 @@ def kill(process: subprocess.Popen, work_dir: Path, chance: random.Random) -> bo
 
 
 def step_of(path: Path | None) -> int:
-    """The step at which a checkpoint was saved; 0 where there is none."""
+    """Read the step of a checkpoint; 0 if there is none."""
     return read_checkpoint(str(path))['meta']['iter'] if path else 0
 
 
 def run(out: Path, kills: int, epochs: int, seed: int) -> None:
-    """Train without a stop, then with kills, and compare; as many rounds as it takes.
+    """Train without interruption, then with kills, in as many rounds as needed, and compare.
 
     Args:
-        out (Path): Where data and runs go; runs that are there are replaced.
-        kills (int): How often to kill.
-        epochs (int): Length of a run.
-        seed (int): Of the moments.
+        out (Path): Folder for data and runs; existing runs are replaced.
+        kills (int): Number of kills.
+        epochs (int): Number of epochs of a run.
+        seed (int): Seed of the moments.
 
     Raises:
-        KillTestError: Something was lost, or is not as in the run without a stop.
+        KillTestError: Something was lost, or differs from the uninterrupted run.
     """
     data, chance = (out / 'data').resolve(), random.Random(seed)
     if not data.is_dir():
         subprocess.run([sys.executable, ROOT / 'tools/make_miniature.py', 'coco', data], check=True)
-    whole = _fresh(out / 'without_a_stop')
+    whole = _fresh(out / 'uninterrupted')
     config = out / 'kill_test.py'
     config.write_text(SETTINGS.format(config=CONFIG, data=data, epochs=epochs))
-    print(f'training without a stop: {whole}/log.txt')
+    print(f'training without interruption: {whole}/log.txt')
     if start(whole, config).wait():
-        raise KillTestError(f'the run without a stop failed; see {whole}/log.txt')
+        raise KillTestError(f'the uninterrupted run failed; see {whole}/log.txt')
     steps = epochs * STEPS_PER_EPOCH
     expected, expected_log = read_checkpoint(str(whole / f'iter_{steps}.pth')), logged(whole)
     done, torn, rounds = 0, 0, 0
@@ -201,8 +184,8 @@ def run(out: Path, kills: int, epochs: int, seed: int) -> None:
             if found:
                 raise KillTestError(f'{work_dir} differs from {whole} in {len(found)} parts: {", ".join(found[:5])}')
     print(
-        f'{done} kills of {kills} survived in {rounds} rounds of {steps} steps, {torn} of them with a checkpoint '
-        'half written; every round ended bit-equal to the run without a stop'
+        f'{done} kills of {kills} survived in {rounds} rounds of {steps} steps, {torn} of them while a checkpoint was '
+        'being written; every round ended bit-equal to the uninterrupted run'
     )
 
 
@@ -213,12 +196,12 @@ def _fresh(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Read the command line, and kill."""
+    """Run the test that the command line describes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--kills', type=int, default=50, help='how often to kill (%(default)s)')
-    parser.add_argument('--epochs', type=int, default=12, help='length of a run, in epochs of 12 steps (%(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='of the moments of the kills (%(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/kill_test'), help='where runs go (%(default)s)')
+    parser.add_argument('--kills', type=int, default=50, help='number of kills (%(default)s)')
+    parser.add_argument('--epochs', type=int, default=12, help='epochs of 12 steps in a run (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the moments of the kills (%(default)s)')
+    parser.add_argument('--out', type=Path, default='work_dirs/kill_test', help='folder of the runs (%(default)s)')
     args = parser.parse_args()
     run(args.out, args.kills, args.epochs, args.seed)
 

@@ -1,6 +1,7 @@
 """Train Mask R-CNN on mini COCO from random weights and from those of mini ImageNet, and draw AP against steps.
 
-Needs what `make demo-cls` leaves. Each pair of trainings runs at once, a thread each; stopped, it goes on where it was.
+Run `make demo-cls` first. Each pair of trainings runs in parallel, with one thread each. If interrupted, run it again
+to resume.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mmfasternet.errors import run_tool
 from mmfasternet.files import whole_file
 
 PRETRAINED = 'mask_rcnn_fasternet_t0_mini_coco_pretrained'
-#: Each start, its config, and its colour.
+#: The config and the colour of each kind of initial weights.
 STARTS = {
     'random weights': ('mask_rcnn_fasternet_t0_mini_coco', 'tab:orange'),
     'weights of mini ImageNet': (PRETRAINED, 'tab:blue'),
@@ -30,19 +31,12 @@ METRICS = {'box AP': 'coco/bbox_mAP', 'mask AP': 'coco/segm_mAP'}
 
 
 def work_dir(config: str, seed: int) -> Path:
-    """Where a training goes."""
+    """The folder of a training."""
     return Path('work_dirs/pretraining_gain', f'{config}_seed{seed}')
 
 
 def train_all(seed: int) -> None:
-    """Train from each start at once.
-
-    Args:
-        seed (int): Of weights and order of the data.
-
-    Raises:
-        StepFailed: A training fails.
-    """
+    """Train from each kind of initial weights, in parallel; raises StepFailed if a training fails."""
     processes = {}
     for config, _ in STARTS.values():
         folder = ROOT / work_dir(config, seed)
@@ -64,15 +58,7 @@ def train_all(seed: int) -> None:
 
 
 def read_curve(config: str, seed: int) -> dict[int, dict[str, float]]:
-    """Read the AP after each epoch from what MMEngine logged.
-
-    Args:
-        config (str): Name of the config.
-        seed (int): Seed of the training.
-
-    Returns:
-        dict[int, dict[str, float]]: The metrics by epoch.
-    """
+    """Read the metrics by epoch from MMEngine's log."""
     curve = {}
     for path in sorted((ROOT / work_dir(config, seed)).glob('*/vis_data/scalars.json')):
         for entry in map(json.loads, path.read_text().splitlines()):
@@ -82,7 +68,7 @@ def read_curve(config: str, seed: int) -> dict[int, dict[str, float]]:
 
 
 def steps_to(target: float, steps: np.ndarray, values: np.ndarray) -> float:
-    """Find by linear interpolation the step at which a curve first reaches a value; infinite if it does not."""
+    """Find by linear interpolation the step at which a curve first reaches a value; infinity if it never does."""
     above = np.flatnonzero(values >= target)
     if not len(above):
         return float('inf')
@@ -96,12 +82,14 @@ def steps_to(target: float, steps: np.ndarray, values: np.ndarray) -> float:
 def main() -> None:
     """Train, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1], help='a pair of trainings each (0 1)')
-    parser.add_argument('--out', type=Path, default='work_dirs/pretraining_gain/pretraining.png', help='%(default)s')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1], help='one pair of trainings for each (0 1)')
+    parser.add_argument(
+        '--out', type=Path, default='work_dirs/pretraining_gain/pretraining.png', help='the picture (%(default)s)'
+    )
     arguments = parser.parse_args()
     settings = Config.fromfile(ROOT / f'configs/{PRETRAINED}.py')
     if not (ROOT / settings.weights).is_file():
-        raise StepFailed(f'there is no {settings.weights}; `make demo-cls` makes it')
+        raise StepFailed(f'{settings.weights} does not exist; run `make demo-cls` first')
     subprocess.run([sys.executable, 'tools/make_miniature.py', 'coco', settings.data_root], cwd=ROOT, check=True)
     for seed in arguments.seeds:
         train_all(seed)

@@ -1,9 +1,10 @@
-"""Train for thousands of steps, and see whether memory, open files and processes stay as they are.
+"""Train for thousands of steps, and check that memory, open files and processes do not grow.
 
 A small Mask R-CNN trains on the drawn COCO, with two workers, and a validation and a checkpoint every thousand steps.
-Memory is what the process and its workers hold, pages that they share counted once, without the libraries' files: of
-those the kernel counts less while other programs use them too. Caches and the allocator's free pieces fill in the first
-half. So what counts is the second half's trend, a line fitted to it, over as many steps as the whole run has.
+Memory is what the process and its workers hold: shared pages count once, and pages of the libraries' files do not
+count, because the kernel attributes fewer of them while other programs use them. Caches and free blocks of the
+allocator fill in the first half. So the criterion is the trend of a line fitted to the second half, extrapolated to
+the whole run.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ log_processor = dict(by_epoch=False)
 
 
 class SoakTestError(MMFasterNetError):
-    """Something grows."""
+    """Memory, files or processes grow."""
 
 
 @HOOKS.register_module()
 class Gauge(Hook):
-    """Writes down every tenth step what the run holds.
+    """Records at every tenth step what the run holds.
 
     Args:
         out (str): The JSON file.
@@ -93,21 +94,21 @@ class Gauge(Hook):
 
 
 def _own_bytes(pid: int) -> int:
-    """A process's share of the memory that no file backs."""
+    """Read a process's share of the memory that is not backed by files."""
     lines = Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(('Pss_Anon:', 'Pss_Shmem:')))
 
 
 def run(out: Path, steps: int, limit: float) -> None:
-    """Train, and see what grows.
+    """Train, and check what grows.
 
     Args:
-        out (Path): Where data, config and run go.
-        steps (int): How long.
-        limit (float): By which share memory may grow by the trend of the second half.
+        out (Path): Folder for data, config and run.
+        steps (int): Number of steps.
+        limit (float): The fraction by which memory may grow according to the trend of the second half.
 
     Raises:
-        SoakTestError: It grew by more, or files or processes became more.
+        SoakTestError: Memory grows by more, or the number of files or processes grows.
     """
     data = (out / 'data').resolve()
     if not data.is_dir():
@@ -135,13 +136,11 @@ def run(out: Path, steps: int, limit: float) -> None:
 
 
 def main() -> None:
-    """Read the command line, and train."""
+    """Run the test that the command line describes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--steps', type=int, default=10_000, help='how long (%(default)s)')
-    parser.add_argument(
-        '--limit', type=float, default=0.02, help='by which share memory may grow by that trend (%(default)s)'
-    )
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/soak_test'), help='where it goes (%(default)s)')
+    parser.add_argument('--steps', type=int, default=10_000, help='number of steps (%(default)s)')
+    parser.add_argument('--limit', type=float, default=0.02, help='fraction by which memory may grow (%(default)s)')
+    parser.add_argument('--out', type=Path, default='work_dirs/soak_test', help='folder of the run (%(default)s)')
     args = parser.parse_args()
     run(args.out, args.steps, args.limit)
 
