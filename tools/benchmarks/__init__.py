@@ -1,40 +1,52 @@
-"""How fast is it, against whom, and how near to what the machine can do: what ``tools/benchmark.py`` measures."""
+"""What ``tools/benchmark.py`` measures: how fast FasterNet is, against which baselines, and how near to the peak."""
 
 from __future__ import annotations
 
+from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmfasternet.errors import DependencyError
 
 if TYPE_CHECKING:
-    from .report import Report
+    from .comparison import Comparison
 
 
-def run(command: str, device: str = 'cpu', threads: int | None = None, **options: Any) -> Report:
-    """Measure.
+def run(
+    command: str,
+    device: str = 'cpu',
+    threads: int | None = None,
+    rounds: int | None = None,
+    out: Path = Path('work_dirs/benchmark'),
+    **options: Any,
+) -> Comparison:
+    """Measure, write and print one comparison.
 
     Args:
         command (str): ``'backbones'``, ``'detectors'``, ``'training'`` or ``'growth'``.
-        device (str): Where to. Defaults to ``'cpu'``.
-        threads (int, optional): Of torch. Defaults to None: as many as torch takes.
-        **options (Any): Arguments of the function that measures, such as :func:`.backbones.compare_backbones`.
+        device (str): Where to run. Defaults to ``'cpu'``.
+        threads (int, optional): Number of torch's threads. Defaults to None: torch's own.
+        rounds (int, optional): How often each workload is timed. Defaults to None: that of the comparison.
+        out (Path): The folder for the results. Defaults to ``work_dirs/benchmark``.
+        **options (Any): Arguments of the function that plans the comparison, such as :func:`.backbones.plan_backbones`.
 
     Returns:
-        Report: What was measured; it is written already.
+        Comparison: The results.
 
     Raises:
-        MMFasterNetError: If an argument cannot work or a library is missing; before anything is timed.
+        MMFasterNetError: An argument cannot work or a library is missing; before anything is timed.
     """
     try:
-        from .backbones import compare_backbones
-        from .detectors import compare_detectors
-        from .growth import measure_growth
+        from .backbones import plan_backbones
+        from .detectors import plan_detectors
+        from .growth import plan_growth
         from .machine import set_up
-        from .training import compare_training
+        from .runner import compare
+        from .training import plan_training
     except ModuleNotFoundError as error:
         raise DependencyError(f"the benchmark needs {error.name}; pip install 'mmfasternet[benchmark]'") from error
     set_up(device, threads)
-    measure = dict(
-        backbones=compare_backbones, detectors=compare_detectors, growth=measure_growth, training=compare_training
-    )[command]
-    return measure(device=device, **options)
+    plans = dict(backbones=plan_backbones, detectors=plan_detectors, training=plan_training, growth=plan_growth)
+    settings = signature(plans[command]).bind(device=device, **options)
+    settings.apply_defaults()
+    return compare(command, plans[command](**settings.arguments), settings.arguments, rounds, device, out)

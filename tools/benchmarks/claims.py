@@ -1,21 +1,21 @@
-"""The headline claims of the paper, and what is measured of them here."""
+"""The headline claims of the paper, beside what is measured here."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from .contenders import BASELINE
-from .report import Report
+from .comparison import Comparison
 from .timing import Spread, speedup
+from .workloads import COMPILED, TIMM
 
 
 class Claim(NamedTuple):
-    """That one network is faster than another.
+    """A claim that FasterNet is faster than a baseline.
 
     Args:
         ours (str): Title of the FasterNet.
-        theirs (str): Title of the rival.
-        text (str): What is claimed, from the abstract of https://arxiv.org/abs/2303.03667.
+        theirs (str): Title of the baseline.
+        text (str): The claim, from the abstract of https://arxiv.org/abs/2303.03667.
     """
 
     ours: str
@@ -35,41 +35,41 @@ CLAIMS = (
         '1.36 times the throughput on a GPU, 37 % less time on a CPU, and top-1 on a par',
     ),
 )
-#: Rivals of the claims; measured compiled as well, as ours optimized against theirs as it comes would be unfair.
-CLAIM_RIVALS = ('mobilevit_xxs', 'swin_base_patch4_window7_224')
+#: Measured compiled, too: to compare ours optimized with theirs unchanged would be unfair.
+CLAIMED_BASELINES = ('mobilevit_xxs', 'swin_base_patch4_window7_224')
 
 
-def judge(report: Report) -> list[str]:
-    """Set each claim against what was measured, as far as both networks were.
+def judge(comparison: Comparison) -> list[str]:
+    """Compare each claim with what was measured, where both networks were.
 
     Args:
-        report (Report): Of the backbones.
+        comparison (Comparison): Of the backbones.
 
     Returns:
         list[str]: A line for each claim: both in timm, both optimized, and our fastest mode against theirs in timm.
     """
     lines = []
     for claim in CLAIMS:
-        rival = report.find(claim.theirs, BASELINE)
-        own = [result for result in report.results if result.name == claim.ours]
-        if rival is None or not own:
+        baseline = comparison.find(claim.theirs, TIMM)
+        own = [result for result in comparison.results if result.name == claim.ours]
+        if baseline is None or not own:
             continue
         fastest = min(own, key=lambda result: result.latency.median)
         pairs = {
-            'both in timm': (report.find(claim.ours, BASELINE), rival),
+            'both in timm': (comparison.find(claim.ours, TIMM), baseline),
             'ours by optimize and theirs by torch.compile': (
-                report.find(claim.ours, 'optimize float32'),
-                report.find(claim.theirs, 'compiled'),
+                comparison.find(claim.ours, 'optimize float32'),
+                comparison.find(claim.theirs, COMPILED),
             ),
-            f'ours in {fastest.mode} against theirs in timm': (fastest, rival),
+            f'ours in {fastest.mode} against theirs in timm': (fastest, baseline),
         }
-        told = []
+        measured = []
         for how, (ours, theirs) in pairs.items():
             if ours is not None and theirs is not None:
                 ratio = Spread.of(speedup(theirs.times, ours.times))
-                told.append(f'{how} {ratio.text()} times as fast, {1 / ratio.median - 1:+.0%} time')
+                measured.append(f'{how} {ratio.text()} times as fast, {1 / ratio.median - 1:+.0%} time')
         lines.append(
-            f'{claim.ours} ({own[0].images}) against {claim.theirs} ({rival.images}): claimed {claim.text}; '
-            f'measured here {"; ".join(told)}; accuracy is quoted, not measured'
+            f'{claim.ours} ({own[0].images}) against {claim.theirs} ({baseline.images}): claimed {claim.text}; '
+            f'measured here {"; ".join(measured)}; accuracy is quoted, not measured'
         )
     return lines

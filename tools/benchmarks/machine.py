@@ -1,4 +1,4 @@
-"""The machine: what it is, and the best that it does in convolutions and matrix products."""
+"""The machine: what it is, and its best rate in convolutions and matrix products."""
 
 from __future__ import annotations
 
@@ -20,45 +20,30 @@ from mmfasternet.deploy import cpu_has_bfloat16
 from mmfasternet.deploy.packed import PackedConv2d
 from mmfasternet.errors import ConfigError
 
-#: Kernel, input and output channels, side of the features in pixels: large, so that weights do not matter.
+#: Kernel, input and output channels, side of the features in pixels: large, so that reading weights costs little.
 CONVOLUTIONS = ((1, 256, 512, 56), (1, 512, 1024, 28), (3, 64, 64, 112), (3, 128, 128, 56), (3, 256, 256, 56))
 MATRIX_SIDES = (1024, 2048)
 _LIBRARIES = ('torch', 'timm', 'onnxruntime', 'openvino', 'mmengine', 'onedl-mmengine', 'mmdet', 'onedl-mmdetection')
 
 
 def set_up(device: str, threads: int | None) -> None:
-    """Choose device and number of threads.
-
-    Args:
-        device (str): Such as ``'cpu'`` or ``'cuda:0'``.
-        threads (int, optional): Of torch; None leaves its default.
-
-    Raises:
-        ConfigError: The device cannot be used.
-    """
+    """Set torch's number of threads, if given; raises ConfigError if the device cannot be used."""
     quiet()
     if threads:
         torch.set_num_threads(threads)
     try:
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch has no single error for it
+    except (RuntimeError, AssertionError) as error:  # torch raises either
         raise ConfigError(f'device {device} cannot be used: {str(error).splitlines()[0]}') from error
 
 
 def quiet() -> None:
-    """Keep the log to warnings: what networks tell of their weights is not wanted amid progress bars."""
+    """Log warnings only: messages about weights would disturb the progress bars."""
     MMLogger.get_current_instance().setLevel(logging.WARNING)
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Say what was measured on.
-
-    Args:
-        device (str): Where the contenders ran.
-
-    Returns:
-        dict[str, Any]: Processor, cores, instruction sets, GPU, threads, versions and date.
-    """
+    """Describe the machine: processor, cores, instruction sets, GPU, threads, versions and date."""
     versions = {}
     for name in _LIBRARIES:
         try:
@@ -96,8 +81,8 @@ def has_bfloat16(device: str) -> bool:
     return cpu_has_bfloat16()
 
 
-class Exercise(NamedTuple):
-    """One operation that shows what the machine can do."""
+class Operation(NamedTuple):
+    """A large operation with little but arithmetic to do."""
 
     kind: str  # convolution or matrix product
     dtype: str
@@ -106,16 +91,9 @@ class Exercise(NamedTuple):
     run: Callable[[], Any]
 
 
-def peak_exercises(device: str) -> dict[str, Exercise]:
-    """Make the operations whose best is taken for the machine's peak.
-
-    Args:
-        device (str): Where they run.
-
-    Returns:
-        dict[str, Exercise]: By name; to be timed together with the contenders.
-    """
-    exercises = []
+def peak_operations(device: str) -> dict[str, Operation]:
+    """Make the operations, by name, the best of which is taken for the machine's peak."""
+    operations = []
     for dtype in ('float32', 'bfloat16') if has_bfloat16(device) else ('float32',):
         numbers = dict(dtype=getattr(torch, dtype), device=device)
         for kernel, channels, out_channels, side in CONVOLUTIONS:
@@ -123,16 +101,16 @@ def peak_exercises(device: str) -> dict[str, Exercise]:
             weight = torch.randn(out_channels, channels, kernel, kernel, **numbers)
             flops = 2 * kernel**2 * channels * out_channels * side**2
             shape = f'{kernel}x{kernel}, {channels} to {out_channels} channels, {side}x{side}'
-            exercises.append(Exercise('convolution', dtype, shape, flops, _convolution(features, weight)))
+            operations.append(Operation('convolution', dtype, shape, flops, _convolution(features, weight)))
         for side in MATRIX_SIDES:
             left, right = torch.randn(2, side, side, **numbers)
             run = torch.no_grad()(lambda left=left, right=right: left @ right)
-            exercises.append(Exercise('matrix product', dtype, f'{side}x{side}', 2 * side**3, run))
-    return {f'{exercise.kind} {exercise.dtype} {exercise.shape}': exercise for exercise in exercises}
+            operations.append(Operation('matrix product', dtype, f'{side}x{side}', 2 * side**3, run))
+    return {f'{operation.kind} {operation.dtype} {operation.shape}': operation for operation in operations}
 
 
 def _convolution(features: torch.Tensor, weight: torch.Tensor) -> Callable[[], Any]:
-    """A convolution that keeps size, with weights laid out beforehand where there is oneDNN."""
+    """Make a convolution that keeps the size, with weights laid out beforehand where oneDNN is available."""
     out_channels, channels, kernel, _ = weight.shape
     layer = nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2, bias=False)
     layer.weight = nn.Parameter(weight.to(memory_format=torch.channels_last))
@@ -141,11 +119,11 @@ def _convolution(features: torch.Tensor, weight: torch.Tensor) -> Callable[[], A
     return torch.no_grad()(lambda: layer(features))
 
 
-def peaks(exercises: Mapping[str, Exercise], times: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+def peaks(operations: Mapping[str, Operation], times: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
     """Find the best operation of each kind and dtype.
 
     Args:
-        exercises (Mapping[str, Exercise]): From :func:`peak_exercises`.
+        operations (Mapping[str, Operation]): From :func:`peak_operations`.
         times (Mapping[str, Sequence[float]]): Their seconds, one a round.
 
     Returns:
@@ -153,11 +131,11 @@ def peaks(exercises: Mapping[str, Exercise], times: Mapping[str, Sequence[float]
         the operation with the best median.
     """
     best: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
-    for name, exercise in exercises.items():
-        rate = exercise.flops / float(np.median(times[name]))
-        key = exercise.kind, exercise.dtype
+    for name, operation in operations.items():
+        rate = operation.flops / float(np.median(times[name]))
+        key = operation.kind, operation.dtype
         if key not in best or rate > best[key][0]:
-            best[key] = rate, {**exercise._asdict(), 'times': list(times[name])}
+            best[key] = rate, {**operation._asdict(), 'times': list(times[name])}
     for _, peak in best.values():
         del peak['run']
     return [peak for _, peak in best.values()]

@@ -1,4 +1,4 @@
-"""The pictures: accuracy against latency, and how cost grows."""
+"""The pictures: accuracy against latency, and how the cost grows."""
 
 from __future__ import annotations
 
@@ -12,25 +12,21 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mmfasternet.files import whole_file
 
-from .contenders import BASELINE, NETWORKS
-from .report import Report, Result
+from .comparison import Comparison, Result
+from .networks import NETWORKS
+from .workloads import TIMM
 
 _FAMILIES = {network.title: network.family for network in NETWORKS.values()}
-_RIVAL_COLOURS = {'MobileViT': 'tab:olive', 'ResNet': 'tab:gray', 'Swin': 'tab:orange', 'ConvNeXt': 'tab:green'}
+_COLOURS = {'MobileViT': 'tab:olive', 'ResNet': 'tab:gray', 'Swin': 'tab:orange', 'ConvNeXt': 'tab:green'}
 _MARKERS = 'os^Dv*P'
 
 
-def draw_accuracy_latency(report: Report, path: Path) -> None:
-    """Draw accuracy (quoted) against latency (measured): a line for each family, and for each mode of ours.
-
-    Args:
-        report (Report): Of the backbones.
-        path (Path): The PNG file.
-    """
+def draw_accuracy_latency(comparison: Comparison, path: Path) -> None:
+    """Draw accuracy (quoted) against latency (measured): a line for each family, and for each mode of ours."""
     lines: dict[str, list[Result]] = {}
-    for result in report.results:
+    for result in comparison.results:
         family = _FAMILIES[result.name]
-        if family == 'FasterNet' or result.mode == BASELINE:
+        if family == 'FasterNet' or result.mode == TIMM:
             label = f'{family}, {result.mode}' if family == 'FasterNet' else family
             lines.setdefault(label, []).append(result)
     figure = Figure(figsize=(10, 6), layout='constrained')
@@ -42,7 +38,7 @@ def draw_accuracy_latency(report: Report, path: Path) -> None:
             index = modes.index(label)
             style = dict(color=blues(0.4 + 0.6 * index / len(modes)), marker=_MARKERS[index % len(_MARKERS)])
         else:
-            style = dict(color=_RIVAL_COLOURS[label], marker='X', linestyle='--')
+            style = dict(color=_COLOURS[label], marker='X', linestyle='--')
         latency = [result.latency for result in results]
         axes.errorbar(
             [spread.median for spread in latency],
@@ -57,14 +53,14 @@ def draw_accuracy_latency(report: Report, path: Path) -> None:
             for spread, result in zip(latency, results):
                 family = _FAMILIES[result.name]
                 text = result.name if family == 'ResNet' else result.name.removeprefix(f'{family}-')
-                # ConvNeXt lies where Swin does
+                # ConvNeXt's points are close to Swin's
                 place = (-3, 7) if family == 'ConvNeXt' else (5, -11)
                 axes.annotate(text, (spread.median, result.top1), place, textcoords='offset points', fontsize=8)
-    batch = report.settings['batch']
+    batch = comparison.results[0].batch
     axes.set(
         xscale='log',
         xlabel=f'milliseconds for {"one image" if batch == 1 else f"{batch} images"}, measured on '
-        f'{report.machine["gpu"] or report.machine["processor"]} with {report.machine["threads"]} threads',
+        f'{comparison.machine["gpu"] or comparison.machine["processor"]} with {comparison.machine["threads"]} threads',
         ylabel='ImageNet top-1 in %, quoted from the authors',
     )
     _plain_numbers(axes.xaxis)
@@ -74,19 +70,14 @@ def draw_accuracy_latency(report: Report, path: Path) -> None:
         figure.savefig(draft, dpi=110)
 
 
-def draw_growth(report: Report, path: Path) -> None:
-    """Draw time and peak memory over area and over batch, dashed what is proportional to the first point.
-
-    Args:
-        report (Report): Of the growth.
-        path (Path): The PNG file.
-    """
+def draw_growth(comparison: Comparison, path: Path) -> None:
+    """Draw time and peak memory over area and over batch; the dashed line is proportional to the first point."""
     figure = Figure(figsize=(11, 8), layout='constrained')
     panels = figure.subplots(2, 2, squeeze=False)
     titles = {'area': 'megapixels of one image', 'batch': 'images in a call'}
     for (time, memory), (axis, title) in zip(panels.T, titles.items()):
-        for index, mode in enumerate(report.settings['modes']):
-            points = [r for r in report.results if r.mode == mode and r.name.endswith(axis)]
+        for index, mode in enumerate(dict.fromkeys(r.mode for r in comparison.results)):
+            points = [r for r in comparison.results if r.mode == mode and r.name.endswith(axis)]
             x = np.array([_cost_driver(result, axis) for result in points])
             milliseconds = np.array([result.latency.median for result in points])
             time.plot(x, milliseconds, marker=_MARKERS[index], label=mode)

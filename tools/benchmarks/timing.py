@@ -1,24 +1,24 @@
-"""Timing so that drift of the machine cancels: in every round each contender runs once, in a new order."""
+"""Timing in which drift of the machine cancels: each workload runs once a round, in a new order each round."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-#: Seconds that one timing takes at least; short runs are repeated until they fill it.
+#: Seconds that one timing takes at least; short calls are repeated to fill them.
 LEAST_SECONDS = 0.05
-#: Untimed calls before the first timing; compilers are done after them.
+#: Untimed calls before the first timing, after which compilers are done.
 WARM_UP_CALLS = 2
 
 
 class Spread(NamedTuple):
-    """Median and what 90 % of the values lie between: the 5th and the 95th percentile."""
+    """Median, 5th and 95th percentile."""
 
     median: float
     low: float
@@ -26,7 +26,7 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Sum up values, with linear interpolation between them."""
+        """Summarize values, with linear interpolation between them."""
         return cls(*(float(value) for value in np.percentile(values, (50, 5, 95))))
 
     def text(self, digits: int = 2) -> str:
@@ -35,15 +35,7 @@ class Spread(NamedTuple):
 
 
 def speedup(baseline: Sequence[float], times: Sequence[float]) -> list[float]:
-    """How many times faster than the baseline, in each round by itself.
-
-    Args:
-        baseline (Sequence[float]): Seconds of the baseline, one a round.
-        times (Sequence[float]): Seconds of the contender in the same rounds.
-
-    Returns:
-        list[float]: One ratio a round; above 1 is faster.
-    """
+    """Divide the baseline's seconds by those of another workload, round by round; above 1 is faster."""
     return [base / own for base, own in zip(baseline, times, strict=True)]
 
 
@@ -52,17 +44,17 @@ def measure(
     rounds: int,
     device: str = 'cpu',
     least_seconds: float = LEAST_SECONDS,
-) -> dict[Any, list[float]]:
-    """Time contenders against each other.
+) -> Iterator[dict[Any, list[float]]]:
+    """Time calls against each other, after warming them up.
 
     Args:
-        runs (Mapping[Any, Callable]): What to time, by name. Each is called some times first, untimed.
+        runs (Mapping[Any, Callable]): The calls, by name.
         rounds (int): How often each is timed.
-        device (str): Where they compute; a GPU is waited for. Defaults to ``'cpu'``.
-        least_seconds (float): How long a timing takes at least, by repeating. Defaults to :data:`LEAST_SECONDS`.
+        device (str): Where they compute. Defaults to ``'cpu'``.
+        least_seconds (float): Seconds that one timing takes at least. Defaults to :data:`LEAST_SECONDS`.
 
-    Returns:
-        dict[Any, list[float]]: For each name the seconds of one call, one number a round.
+    Yields:
+        dict[Any, list[float]]: After each round, for each name, the seconds of one call in each round so far.
     """
     counts = {}
     for name, run in tqdm(runs.items(), 'warming up', leave=False):
@@ -71,18 +63,23 @@ def measure(
         counts[name] = max(1, round(least_seconds / _seconds(run, 1, device) + 0.5))
     times: dict[Any, list[float]] = {name: [] for name in runs}
     order, shuffled = list(runs), random.Random(0)
-    for _ in tqdm(range(rounds), 'rounds', leave=False):
-        shuffled.shuffle(order)
-        for name in order:
-            run, count = runs[name], counts[name]
-            if count > 1:
-                run()  # brings back to the caches what the contender before has driven out
-            times[name].append(_seconds(run, count, device))
-    return times
+    with tqdm(range(rounds), 'rounds', leave=False) as bar:
+        for _ in bar:
+            shuffled.shuffle(order)
+            seconds = {}
+            for name in order:
+                run, count = runs[name], counts[name]
+                if count > 1:
+                    run()  # refills the caches, which the workload before has emptied
+                seconds[name] = _seconds(run, count, device)
+                bar.set_postfix_str(f'{name}: {1e3 * seconds[name]:.3g} ms')
+            # only whole rounds count, also when the next one is interrupted
+            times = {name: [*times[name], seconds[name]] for name in runs}
+            yield times
 
 
 def _seconds(run: Callable[[], Any], count: int, device: str) -> float:
-    """Seconds of one of ``count`` calls."""
+    """Measure the seconds of one of ``count`` calls."""
     synchronize(device)
     start = time.perf_counter()
     for _ in range(count):
@@ -92,6 +89,6 @@ def _seconds(run: Callable[[], Any], count: int, device: str) -> float:
 
 
 def synchronize(device: str) -> None:
-    """Wait until the device has done all that it was told."""
+    """Wait for a GPU to finish its work."""
     if device.startswith('cuda'):
         torch.cuda.synchronize(device)

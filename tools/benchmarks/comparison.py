@@ -1,4 +1,4 @@
-"""What was measured, as a table to read and a JSON file to compute with."""
+"""The results of a comparison, as a table to read and a JSON file to compute with."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _MEBIBYTE = 2**20
 
 @dataclass
 class Result:
-    """What was measured of one contender.
+    """What was measured of one workload.
 
     Args:
-        name (str): Of the network.
-        mode (str): How it was run.
+        name (str): Name of the network.
+        mode (str): How it ran.
         images (str): Number and size of the images, such as ``1x224x224``.
         batch (int): Number of images in a call.
         times (list[float]): Seconds of a call, one number a round.
         baseline (str, optional): The mode that it is compared with, of the same name and images.
-        dtype (str): What it computes in.
+        dtype (str): The dtype that it computes in.
         flops (int, optional): Floating-point operations of a call.
         memory (int, optional): Peak memory in bytes.
-        difference (float, optional): How far its output is from the baseline's; what it means, the table tells.
+        difference (float, optional): What :attr:`Comparison.difference_title` says.
         top1 (float, optional): Quoted accuracy in percent.
     """
 
@@ -42,7 +42,7 @@ class Result:
     mode: str
     images: str
     batch: int
-    times: list[float]
+    times: list[float] = field(default_factory=list)
     baseline: str | None = None
     dtype: str = 'float32'
     flops: int | None = None
@@ -57,17 +57,17 @@ class Result:
 
 
 @dataclass
-class Report:
+class Comparison:
     """All that one command measured.
 
     Args:
-        command (str): Its name.
-        machine (dict[str, Any]): What it ran on.
-        settings (dict[str, Any]): How it was called.
-        results (list[Result]): One for each contender.
+        command (str): The name of the command.
+        machine (dict[str, Any]): The machine, from :func:`.machine.describe`.
+        settings (dict[str, Any]): The options of the command.
+        results (list[Result]): One for each workload.
         peaks (list[dict[str, Any]]): The machine's best operations, from :func:`.machine.peaks`.
-        remarks (list[str]): What the numbers say, one line each.
-        difference_title (str): What :attr:`Result.difference` means.
+        remarks (list[str]): Lines for below the table.
+        difference_title (str): The meaning of :attr:`Result.difference`.
     """
 
     command: str
@@ -79,16 +79,7 @@ class Report:
     difference_title: str = 'relative error'
 
     def find(self, name: str, mode: str, images: str | None = None) -> Result | None:
-        """Look a result up.
-
-        Args:
-            name (str): Of the network.
-            mode (str): How it was run.
-            images (str, optional): As in :class:`Result`. Defaults to None: any.
-
-        Returns:
-            Result | None: The first one, or None if it was not measured.
-        """
+        """Find the first result of a network in a mode, with these images if given, or None."""
         fitting = (r for r in self.results if (r.name, r.mode) == (name, mode) and images in (None, r.images))
         return next(fitting, None)
 
@@ -96,17 +87,17 @@ class Report:
         return self.find(result.name, result.baseline, result.images) if result.baseline else None
 
     def faster(self, result: Result) -> Spread | None:
-        """How many times faster a result is than its baseline, over the rounds."""
+        """The speedup of a result over its baseline, round by round."""
         base = self._base(result)
         return Spread.of(speedup(base.times, result.times)) if base else None
 
     def memory_share(self, result: Result) -> float | None:
-        """A result's peak memory over that of its baseline."""
+        """The peak memory of a result over that of its baseline."""
         base = self._base(result)
         return result.memory / base.memory if base and base.memory and result.memory else None
 
     def share_of_peak(self, result: Result) -> float | None:
-        """Which share a result reaches of the machine's best convolution in its dtype: the median over the rounds."""
+        """The median share that a result reaches of the machine's best convolution in its dtype."""
         peak = next((p for p in self.peaks if (p['kind'], p['dtype']) == ('convolution', result.dtype)), None)
         if peak is None or result.flops is None:
             return None
@@ -114,7 +105,7 @@ class Report:
         return float(np.median(rates[0] / rates[1]))
 
     def rows(self) -> list[dict[str, str]]:
-        """The table, cell by cell; an empty cell is what was not measured."""
+        """The cells of the table by title; what was not measured is empty."""
         return [self._row(result) for result in self.results]
 
     def _row(self, result: Result) -> dict[str, str]:
@@ -136,7 +127,7 @@ class Report:
         return {title: '' if value is None else write(value) for title, (value, write) in cells.items()}
 
     def table(self, **style: Any) -> Table:
-        """The table for a terminal, without columns that are empty throughout."""
+        """The table, without columns that are empty throughout."""
         rows = self.rows()
         columns = [title for title in rows[0] if any(row[title] for row in rows)]
         table = Table(**style)
@@ -147,11 +138,11 @@ class Report:
         return table
 
     def lines(self) -> list[str]:
-        """What is told below the table: the machine, its peaks, the remarks."""
+        """The lines below the table: the machine, its peaks, the remarks."""
         machine, baseline = self.machine, next((r.baseline for r in self.results if r.baseline), None)
         lines = [
             f'{machine["gpu"] or machine["processor"]}, {machine["threads"]} threads of {machine["cores"]} cores, '
-            f'torch {machine["versions"]["torch"]}, {machine["date"][:10]}; {self.settings["rounds"]} interleaved '
+            f'torch {machine["versions"]["torch"]}, {machine["date"][:10]}; {len(self.results[0].times)} interleaved '
             'rounds, in brackets the 5th and 95th percentile' + (f'; times as fast as {baseline}' if baseline else '')
         ]
         for peak in self.peaks:
@@ -160,11 +151,7 @@ class Report:
         return lines + self.remarks
 
     def write(self, folder: Path) -> None:
-        """Write ``COMMAND.json`` with every single time, and ``COMMAND.md`` with the table.
-
-        Args:
-            folder (Path): Where to; it is made if need be.
-        """
+        """Write ``COMMAND.json`` with every single time, and ``COMMAND.md`` with the table, to a folder."""
         with whole_file(folder / f'{self.command}.json') as draft:
             draft.write_text(json.dumps(asdict(self), indent=1) + '\n')
         with whole_file(folder / f'{self.command}.md') as draft, draft.open('w') as file:
@@ -173,7 +160,7 @@ class Report:
             file.write('\n' + ''.join(f'- {line}\n' for line in self.lines()))
 
     @classmethod
-    def read(cls, path: Path) -> Report:
+    def read(cls, path: Path) -> Comparison:
         """Read a JSON file that :meth:`write` wrote."""
         content = json.loads(path.read_text())
         return cls(**{**content, 'results': [Result(**result) for result in content['results']]})

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.claims import CLAIMS, judge
+from benchmarks.comparison import Comparison, Result
 from benchmarks.growth import growth_remark
 from benchmarks.pictures import draw_accuracy_latency, draw_growth
-from benchmarks.report import Report, Result
 
 MACHINE = dict(processor='abacus', gpu=None, cores=4, threads=2, versions=dict(torch='2.12'), date='2026-01-01T00:00')
 
@@ -17,7 +17,7 @@ def result(name, mode, times, **more):
 
 
 @pytest.fixture
-def report():
+def comparison():
     results = [
         result('FasterNet-T0', 'timm', [0.010, 0.020, 0.010], flops=2 * 10**9, memory=2**21, top1=71.9),
         result('FasterNet-T0', 'optimize float32', [0.005, 0.005, 0.005], baseline='timm', flops=2 * 10**9,
@@ -25,33 +25,33 @@ def report():
         result('MobileViT-XXS', 'timm', [0.030, 0.060, 0.030], top1=69.0),
     ]  # fmt: skip
     peaks = [dict(kind='convolution', dtype='float32', shape='3x3', flops=10**9, times=[0.002, 0.004, 0.002])]
-    return Report('backbones', MACHINE, dict(rounds=3, batch=1, size=None), results, peaks)
+    return Comparison('backbones', MACHINE, dict(rounds=3, batch=1, size=None), results, peaks)
 
 
-def test_numbers_by_hand(report):
-    base, fast, _ = report.results
-    assert report.faster(base) is None
-    assert report.faster(fast) == pytest.approx((2, 2, 3.8))
+def test_numbers_by_hand(comparison):
+    base, fast, _ = comparison.results
+    assert comparison.faster(base) is None
+    assert comparison.faster(fast) == pytest.approx((2, 2, 3.8))
     # 200 GFLOP/s of a peak of 500; in the second round 100 of 250
-    assert report.share_of_peak(base) == pytest.approx(0.4)
+    assert comparison.share_of_peak(base) == pytest.approx(0.4)
     # 400 of 500, 250 and 500
-    assert report.share_of_peak(fast) == pytest.approx(0.8)
-    row = report.rows()[1]
+    assert comparison.share_of_peak(fast) == pytest.approx(0.8)
+    row = comparison.rows()[1]
     assert (row['ms'], row['images/s'], row['GFLOP/s']) == ('5.00 [5.00, 5.00]', '200', '400')
     assert (row['times as fast'], row['of conv. peak']) == ('2.00 [2.00, 3.80]', '80%')
     assert (row['peak MiB'], row['memory ratio']) == ('1', '0.50')
 
 
-def test_json_holds_all_and_is_read_back(report, tmp_path):
-    report.write(tmp_path / 'new')
-    assert Report.read(tmp_path / 'new/backbones.json') == report
+def test_json_holds_all_and_is_read_back(comparison, tmp_path):
+    comparison.write(tmp_path / 'new')
+    assert Comparison.read(tmp_path / 'new/backbones.json') == comparison
     content = json.loads((tmp_path / 'new/backbones.json').read_text())
     assert content['machine'] == MACHINE and content['results'][0]['times'] == [0.010, 0.020, 0.010]
     assert sorted(path.name for path in (tmp_path / 'new').iterdir()) == ['backbones.json', 'backbones.md']
 
 
-def test_the_table_in_markdown(report, tmp_path):
-    report.write(tmp_path)
+def test_the_table_in_markdown(comparison, tmp_path):
+    comparison.write(tmp_path)
     lines = (tmp_path / 'backbones.md').read_text().splitlines()
     rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines if line.startswith('|')]
     assert rows[0][:4] == ['network', 'mode', 'images', 'ms'] and len(rows) == 2 + 3
@@ -61,19 +61,19 @@ def test_the_table_in_markdown(report, tmp_path):
     assert '- best convolution in float32: 500 [275, 500] GFLOP/s (3x3)' in lines
 
 
-def test_claims_are_set_against_what_was_measured(report):
-    (line,) = judge(report)
+def test_claims_are_compared_with_what_was_measured(comparison):
+    (line,) = judge(comparison)
     assert 'claimed 2.8 times as fast on a GPU, 3.3 times on a CPU' in line
     assert 'both in timm 3.00 [3.00, 3.00] times as fast, -67% time' in line
     assert 'ours in optimize float32 against theirs in timm 6.00 [6.00, 11.40] times as fast' in line
     assert 'torch.compile' not in line
-    report.results += [result('FasterNet-L', 'timm', [0.4] * 3), result('Swin-B', 'timm', [0.2] * 3)]
-    assert 'both in timm 0.50 [0.50, 0.50] times as fast, +100% time' in judge(report)[1]
-    report.results.pop()
-    assert len(CLAIMS) == 2 and len(judge(report)) == 1
+    comparison.results += [result('FasterNet-L', 'timm', [0.4] * 3), result('Swin-B', 'timm', [0.2] * 3)]
+    assert 'both in timm 0.50 [0.50, 0.50] times as fast, +100% time' in judge(comparison)[1]
+    comparison.results.pop()
+    assert len(CLAIMS) == 2 and len(judge(comparison)) == 1
 
 
-def test_growth_is_told():
+def test_growth_is_described():
     results = [
         Result('FasterNet-S over area', 'eager', f'1x{side}x{side}', 1, [1e-9 * side**2 * side]) for side in (100, 400)
     ]
@@ -83,8 +83,8 @@ def test_growth_is_told():
     )
 
 
-def test_pictures_show_something(report, tmp_path):
-    draw_accuracy_latency(report, tmp_path / 'a.png')
+def test_pictures_show_something(comparison, tmp_path):
+    draw_accuracy_latency(comparison, tmp_path / 'a.png')
     points = [
         Result(f'FasterNet-S over {axis}', 'eager', images, batch, [0.1 * index], memory=2**20 * index)
         for axis, images, batch, index in [
@@ -94,7 +94,7 @@ def test_pictures_show_something(report, tmp_path):
             ('batch', '2x64x64', 2, 2),
         ]
     ]
-    draw_growth(Report('growth', MACHINE, dict(modes=['eager'], rounds=1), points), tmp_path / 'b.png')
+    draw_growth(Comparison('growth', MACHINE, dict(modes=['eager'], rounds=1), points), tmp_path / 'b.png')
     for name in ('a.png', 'b.png'):
         pixels = np.asarray(Image.open(tmp_path / name).convert('L'))
         assert min(pixels.shape) > 400 and (pixels < 128).mean() > 0.002
