@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import runpy
 import shutil
 import signal
@@ -12,11 +13,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
+from filelock import FileLock
 from mmengine.logging import MMLogger
+from mmengine.runner import CheckpointLoader
 from mmengine.utils import ManagerMixin
 from torch import Tensor, nn
 
@@ -56,6 +60,7 @@ def process_kept() -> Iterator[None]:
     before = {kind: dict(kind._instance_dict) for kind in managed_kinds()}
     logger, threads = MMLogger.get_current_instance(), torch.get_num_threads()
     level, on_sigterm = logger.level, signal.getsignal(signal.SIGTERM)
+    schemes = CheckpointLoader._schemes.copy()
     try:
         yield
     finally:
@@ -65,6 +70,7 @@ def process_kept() -> Iterator[None]:
         logger.setLevel(level)
         torch.set_num_threads(threads)
         signal.signal(signal.SIGTERM, on_sigterm)
+        CheckpointLoader._schemes = schemes
 
 
 @pytest.fixture(autouse=True)
@@ -75,27 +81,40 @@ def process_as_it_was() -> Iterator[None]:
 
 
 @pytest.fixture(scope='session')
-def mini_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn COCO, made once."""
-    out = tmp_path_factory.mktemp('data') / 'coco'
-    make_coco(out)
-    return out
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], Any]], Path]:
+    """Make a file or folder that the processes of a test run share: the first that needs it makes it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
+
+    def make_once(name: str, make: Callable[[Path], Any]) -> Path:
+        out = shared / 'shared' / name
+        out.parent.mkdir(exist_ok=True)
+        with FileLock(f'{out}.lock'):
+            if not out.exists():
+                draft = out.with_name(f'draft-{name}')
+                make(draft)
+                draft.rename(out)
+        return out
+
+    return make_once
 
 
 @pytest.fixture(scope='session')
-def mini_dota(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn DOTA in its raw layout, made once."""
-    out = tmp_path_factory.mktemp('data') / 'dota'
-    assert make_dota(out)['made']
-    return out
+def mini_coco(made_once: Callable) -> Path:
+    """The drawn COCO."""
+    return made_once('coco', make_coco)
 
 
 @pytest.fixture(scope='session')
-def mini_imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn ImageNet with its corruptions and renditions, made once."""
-    out = tmp_path_factory.mktemp('data') / 'imagenet'
-    assert make_imagenet(out)['made']
-    return out
+def mini_dota(made_once: Callable) -> Path:
+    """The drawn DOTA in its raw layout."""
+    return made_once('dota', make_dota)
+
+
+@pytest.fixture(scope='session')
+def mini_imagenet(made_once: Callable) -> Path:
+    """The drawn ImageNet with its corruptions and renditions."""
+    return made_once('imagenet', make_imagenet)
 
 
 @pytest.fixture
@@ -114,12 +133,14 @@ def run_miniature_tool(
 
 
 @pytest.fixture(scope='session')
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as it is installed, built once."""
-    folder = tmp_path_factory.mktemp('wheel')
-    build = [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '-w', str(folder), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True)
-    (path,) = folder.glob('*.whl')
+def wheel(made_once: Callable) -> Path:
+    """The package as it is installed."""
+
+    def build(folder: Path) -> None:
+        pip = [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '-w', str(folder), str(ROOT)]
+        subprocess.run(pip, check=True, capture_output=True)
+
+    (path,) = made_once('wheel', build).glob('*.whl')
     return path
 
 

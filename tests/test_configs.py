@@ -7,7 +7,7 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from mmfasternet.engine.preflight import dataset_class
+from mmfasternet.datasets.data_files import dataset_class
 from mmfasternet.models import ARCHITECTURES
 
 CONFIGS = sorted((ROOT / 'configs').glob('*.py'))

@@ -77,7 +77,7 @@ def test_an_installed_user_is_not_sent_to_a_makefile(wheel, tmp_path):
     run('-m', 'pip', 'install', '--no-deps', '--target', tmp_path / 'site', wheel)
     (tmp_path / 'config.py').write_text("_base_ = 'mmyolo::yolov5/yolov5_s.py'\n")
     script = """
-from mmfasternet.engine.launch import read_config
+from mmfasternet.engine.config import read_config
 from mmfasternet.errors import DependencyError
 from mmfasternet.installation import tool
 try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS, TRANSFORMS
@@ -63,49 +64,138 @@ _WRAPPERS = {
 }
 
 
-class DataFiles(NamedTuple):
-    """Where the files of a data set are.
+@dataclass(frozen=True)
+class DataFiles:
+    """A data set of a config, resolved: what it is, where its files are, and what training makes of them.
 
     Attributes:
-        format: ``'coco'``, ``'dota'``, ``'classes'`` (a folder each), or ``''``: one that its own class alone can read.
-        annotations: The annotation file, or the folder of label files.
-        images: The folder of images, or None if they are in a store that only their own backend can reach.
+        config: Its config.
+        setting: Where it stands in the config, for messages.
+        meta: What it says of its classes: the defaults of its class, what the config puts in their place, and the names
+            as ``classes``, in the order of the labels; none if any will do.
+        format: ``'coco'``, ``'dota'``, ``'classes'`` (a folder each), or ``''``: one that only its own class can read.
+        annotations: The annotation file, or the folder of label files. None if only its own class knows where its files
+            are: it reads another store than the disk, fetches its data, or is a class of the user's own.
+        images: The folder of images; None if they are in a store that only their own backend can reach.
+        known_classes: How many classes the model knows, for labels without names. None: any number.
     """
 
-    format: str
-    annotations: Path
-    images: Path | None
+    config: dict[str, Any]
+    setting: str
+    meta: dict[str, Any]
+    format: str = ''
+    annotations: Path | None = None
+    images: Path | None = None
+    known_classes: int | None = None
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The names of the classes."""
+        return self.meta['classes']
+
+    @property
+    def filters(self) -> Mapping[str, Any]:
+        """By what images are dropped in training."""
+        return {} if self.config.get('test_mode') else self.config.get('filter_cfg') or {}
+
+    @property
+    def with_masks(self) -> bool:
+        """Whether its pipeline loads masks."""
+        return any(step.get('with_mask') for step in _steps_of(self.config))
+
+    @property
+    def decoder(self) -> Decoder | None:
+        """How training decodes the images; None if its pipeline loads them with a class of its own."""
+        return _decoder_of(self.config)
+
+    @property
+    def reads_json(self) -> bool:
+        """Whether it reads an annotation file such as COCO's."""
+        return self.annotations is not None and self.annotations.suffix == '.json'
+
+    @property
+    def drops_are_known(self) -> bool:
+        """Whether the images that training drops are known; Cityscapes, for one, drops more than COCO."""
+        return self.format != 'coco' or _is_coco_s(dataset_class(self.config, self.setting), 'filter_data')
+
+    @property
+    def label_file(self) -> Path | None:
+        """The file that names the images and labels of class folders; None if the folders are the labels."""
+        if self.config.get('ann_file'):
+            return self.annotations
+        path = self.annotations / f'meta/{self.config.get("split") or ""}.txt'
+        return path if path.is_file() else None
 
 
-def find_data(dataset: dict[str, Any], setting: str) -> DataFiles | None:
-    """Find the files of a data set.
+def resolve(dataset: dict[str, Any], setting: str, known_classes: int | None = None) -> DataFiles:
+    """Find the classes and files of a data set, as its library itself does.
+
+    Args:
+        dataset (dict): Config of the data set.
+        setting (str): Where it stands in the config, for the message.
+        known_classes (int, optional): How many classes the model knows. Defaults to None: any number.
+
+    Returns:
+        DataFiles: The data set.
+
+    Raises:
+        ConfigError: A setting is not of the kind that is needed.
+        DataError: The files do not exist.
+    """
+    _check_settings(dataset, setting)
+    meta = class_meta(dataset, setting)
+    dataset_type = dataset_class(dataset, setting)
+    data_format, annotations, images = '', None, None
+    if _reads_local_files(dataset, dataset_type):
+        try:
+            data_format, annotations, images = _find_files(dataset, dataset_type, setting)
+        except (ConfigError, DataError):
+            if _is_of_library(getattr(dataset_type, '__init__', None)):
+                raise  # a class of a user's own can set other places in its __init__
+    files = DataFiles(dataset, setting, meta, data_format, annotations, images, known_classes)
+    if data_format == 'classes' and not meta['classes'] and images.is_dir() and not files.label_file:
+        meta['classes'] = class_folders(images)
+    return files
+
+
+def resolve_all(dataset: dict[str, Any], setting: str, known_classes: int | None = None) -> list[DataFiles]:
+    """Find the classes and files of a data set, or of those in a wrapper such as ConcatDataset.
+
+    Args:
+        dataset (dict): Config of the data set or wrapper.
+        setting (str): Where it stands in the config, for the message.
+        known_classes (int, optional): How many classes the model knows. Defaults to None: any number.
+
+    Returns:
+        list[DataFiles]: In the order of :func:`leaf_datasets`.
+
+    Raises:
+        ConfigError: A setting is not of the kind that is needed.
+        DataError: The files do not exist.
+    """
+    return [resolve(leaf, setting, known_classes) for leaf in leaf_datasets(dataset)]
+
+
+def class_meta(dataset: dict[str, Any], setting: str) -> dict[str, Any]:
+    """Say what a config tells of the classes of a data set, which need not exist.
 
     Args:
         dataset (dict): Config of the data set.
         setting (str): Where it stands in the config, for the message.
 
     Returns:
-        DataFiles | None: Where they are, or None if only the data set itself knows: it reads another store than the
-        disk, fetches its data, or is a class of the user's own.
+        dict: The defaults of its class, what the config puts in their place, and the names as ``classes``, in the order
+        of the labels; none if it does not name them.
 
     Raises:
-        ConfigError: A setting is not of the kind that is needed.
-        DataError: They are not there.
+        ConfigError: The classes are not given as a list, or as a file of names.
     """
-    _check_settings(dataset, setting)
-    _named_classes(dataset, setting)
-    dataset_type = dataset_class(dataset, setting)
-    if not _reads_local_files(dataset, dataset_type):
-        return None
-    try:
-        return _find_files(dataset, dataset_type, setting)
-    except (ConfigError, DataError):
-        if _is_of_library(getattr(dataset_type, '__init__', None)):
-            raise
-        return None  # its own __init__ can set other places
+    meta = {**getattr(dataset_class(dataset, setting), 'METAINFO', {}), **(dataset.get('metainfo') or {})}
+    return {**meta, 'classes': _named_classes(dataset, setting)}
 
 
-def _find_files(dataset: dict[str, Any], dataset_type: Any, setting: str) -> DataFiles | None:
+def _find_files(dataset: dict[str, Any], dataset_type: Any, setting: str) -> tuple[str, Path | None, Path | None]:
+    """Find the format of a data set, its annotations and its images."""
     bases = {base.__name__ for base in dataset_type.__mro__}
     hint = next((text for name, text in _HINTS.items() if name in bases), '')
     prefixes = dataset.get('data_prefix') or {}
@@ -123,7 +213,7 @@ def _find_files(dataset: dict[str, Any], dataset_type: Any, setting: str) -> Dat
         prefix = os.path.expanduser(prefix) if isinstance(prefixes, str) else prefix  # noqa: PTH111
     annotations, images = _join(root, ann_file), _join(root, prefix)
     if is_remote(root) or is_remote(annotations):
-        return None
+        return '', None, None
     needs_root = not is_abs(prefix) or not is_abs(ann_file or '/')
     if root and needs_root and not Path(root).is_dir():
         raise DataError(
@@ -141,12 +231,12 @@ def _find_files(dataset: dict[str, Any], dataset_type: Any, setting: str) -> Dat
                 f'{setting}: the folder of images {folder} is not there{_of_home(images)}; {annotations} names images '
                 'in it'
             )
-        return DataFiles('coco', Path(annotations), folder)
+        return 'coco', Path(annotations), folder
     if 'DOTADataset' in bases and folder:
-        return DataFiles('dota', Path(annotations), folder)
+        return 'dota', Path(annotations), folder
     if has_folders and folder:
-        return DataFiles('classes', Path(annotations), folder)
-    return DataFiles('', Path(annotations), folder)
+        return 'classes', Path(annotations), folder
+    return '', Path(annotations), folder
 
 
 def _join(root: str, path: str) -> str:
@@ -190,25 +280,17 @@ def _has_labels(dataset: dict[str, Any], bases: Collection[str]) -> bool:
     return dataset.get('with_label', True) and not ('ImageNet' in bases and dataset.get('split') == 'test')
 
 
-def steps_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:
+def _steps_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:
     """List the steps of the pipeline of a data set that are given by their configs."""
     return [step for step in dataset.get('pipeline') or () if isinstance(step, dict)]
 
 
 def _loads_local_images(dataset: dict[str, Any]) -> bool:
-    return all(_is_local(step) for step in steps_of(dataset) if 'LoadImageFromFile' in type_names(step, TRANSFORMS))
+    return all(_is_local(step) for step in _steps_of(dataset) if 'LoadImageFromFile' in type_names(step, TRANSFORMS))
 
 
-def decoder_of(dataset: dict[str, Any]) -> Decoder | None:
-    """Say how training decodes the images of a data set.
-
-    Args:
-        dataset (dict): Config of the data set.
-
-    Returns:
-        Decoder | None: With which settings; None if its pipeline loads images with a class of its own.
-    """
-    for step in steps_of(dataset):
+def _decoder_of(dataset: dict[str, Any]) -> Decoder | None:
+    for step in _steps_of(dataset):
         if 'LoadImageFromFile' in type_names(step, TRANSFORMS):
             loads = getattr(resolve_type(step['type'], TRANSFORMS), 'transform', None)
             if getattr(loads, '__module__', '').partition('.')[0] != 'mmcv':
@@ -242,19 +324,6 @@ def _is_coco_s(dataset_type: type, method: str) -> bool:
     return getattr(getattr(dataset_type, method, None), '__qualname__', '') == f'CocoDataset.{method}'
 
 
-def drops_as_coco(dataset: dict[str, Any], setting: str) -> bool:
-    """Whether a data set drops the same images as CocoDataset; Cityscapes, for one, drops more.
-
-    Args:
-        dataset (dict): Config of the data set.
-        setting (str): Where it stands in the config, for the message.
-
-    Returns:
-        bool: If so.
-    """
-    return _is_coco_s(dataset_class(dataset, setting), 'filter_data')
-
-
 def dataset_class(dataset: dict[str, Any], setting: str) -> Any:
     """Find the class of a data set.
 
@@ -273,43 +342,6 @@ def dataset_class(dataset: dict[str, Any], setting: str) -> Any:
     if found is None:
         raise ConfigError(f'{setting}: unknown data set type {kind!r}')
     return found
-
-
-def classes_of(dataset: dict[str, Any], setting: str) -> Sequence[str]:
-    """List the classes of a data set.
-
-    Args:
-        dataset (dict): Config of the data set.
-        setting (str): Where it stands in the config, for the message.
-
-    Returns:
-        Sequence[str]: Their names, in the order of the labels; none if any will do.
-
-    Raises:
-        ConfigError: They are not given as a list, or as a file of names.
-    """
-    named = _named_classes(dataset, setting)
-    if named or 'CustomDataset' not in type_names(dataset, DATASETS):
-        return named
-    files = find_data(dataset, setting)
-    has_folders = files and files.format == 'classes' and files.images.is_dir()
-    return class_folders(files.images) if has_folders and not label_file_of(dataset, files) else ()
-
-
-def label_file_of(dataset: dict[str, Any], files: DataFiles) -> Path | None:
-    """Find the file that names the images and labels of a data set of mmpretrain's.
-
-    Args:
-        dataset (dict): Config of the data set.
-        files (DataFiles): Where its files are.
-
-    Returns:
-        Path | None: The file; None if the folders of the images are their labels.
-    """
-    if dataset.get('ann_file'):
-        return files.annotations
-    path = files.annotations / f'meta/{dataset.get("split") or ""}.txt'
-    return path if path.is_file() else None
 
 
 def _named_classes(dataset: dict[str, Any], setting: str) -> Sequence[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -19,7 +20,7 @@ except ImportError as error:
     raise DependencyError(f'looking at images needs {error.name}, which is missing: pip install pillow tqdm') from error
 
 _STOPS = 'training stops when it comes to them'
-MISSING_IMAGE = Kind('missing_image', 'error', 'images that are not there', _STOPS)
+MISSING_IMAGE = Kind('missing_image', 'error', 'images that do not exist', _STOPS)
 UNREADABLE_IMAGE = Kind('unreadable_image', 'error', 'images that cannot be read', _STOPS)
 
 #: How many files are read at a time. More than there are cores: most of the time goes into waiting for the disk.
@@ -80,6 +81,17 @@ class Decoder(NamedTuple):
 DEFAULT = Decoder()
 
 
+@contextmanager
+def images_of_any_size() -> Iterator[None]:
+    """Let Pillow open large images: aerial images have more pixels than what it takes for an attack."""
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
 def image_sizes(
     paths: Sequence[Path], title: str, decode: bool = False, decoder: Decoder = DEFAULT
 ) -> Iterator[tuple[int, int] | DataError]:
@@ -97,7 +109,7 @@ def image_sizes(
     """
     work = partial(_read_sizes, decode=decode, decoder=decoder)
     batches = (paths[start : start + BATCH] for start in range(0, len(paths), BATCH))
-    with ThreadPoolExecutor(THREADS) as pool:
+    with images_of_any_size(), ThreadPoolExecutor(THREADS) as pool:  # the limit is one for all threads
         sizes = chain.from_iterable(pool.map(work, batches))
         yield from tqdm(sizes, title, len(paths), unit=' images', leave=False)
 
@@ -136,10 +148,8 @@ def read_size(path: Path, decode: bool, upright: bool = True, decoder: Decoder |
 
 def _read_header(path: Path, decoder: Decoder) -> tuple[tuple[int, int], bool]:
     """Give width and height, and whether the header says that the decoder can decode the image."""
-    # the images of DOTA are larger than what Pillow takes for an attack
-    Image.MAX_IMAGE_PIXELS = None
     try:
-        with Image.open(path) as image:
+        with images_of_any_size(), Image.open(path) as image:
             width, height = image.size
             exif = image.info.get('exif') if decoder.upright and image.format in TURNED else None
             is_sure = decoder.backend == 'cv2' and image.format in SURE
@@ -153,7 +163,7 @@ def _read_header(path: Path, decoder: Decoder) -> tuple[tuple[int, int], bool]:
 def _fault_of_content(path: Path) -> str:
     """Say what Pillow finds wrong in a file; empty if it decodes it."""
     try:
-        with Image.open(path) as image:
+        with images_of_any_size(), Image.open(path) as image:
             image.load()
     except MemoryError:
         raise

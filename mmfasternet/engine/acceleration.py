@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from mmengine.registry import HOOKS
-from mmengine.runner import Runner
 from torch import nn
 
 from ..deploy import check_backend, optimize, use_backend
@@ -73,29 +69,3 @@ def accelerate(model: nn.Module, optimize_to: str | None, backend: str | None) -
     if optimize_to:
         return optimize(model, DTYPES[optimize_to])
     return use_backend(model, *BACKENDS[backend]) if backend else model
-
-
-@HOOKS.register_module()
-class AccelerateHook(Hook):
-    """Tests a fast copy of the model.
-
-    Args:
-        optimize (str, optional): The value of ``--optimize``. Defaults to None.
-        backend (str, optional): The value of ``--backend``. Defaults to None.
-    """
-
-    # after the hook that puts averaged weights (EMA) into the model
-    priority = 'LOWEST'
-
-    def __init__(self, optimize: str | None = None, backend: str | None = None) -> None:
-        self.flags = optimize, backend
-
-    def before_test_epoch(self, runner: Runner) -> None:
-        """Put the copy in the place of the model, whose weights are loaded now.
-
-        Args:
-            runner (Runner): The runner of the test.
-        """
-        # several processes share no gradients in a test
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        runner.model = accelerate(model.eval(), *self.flags)

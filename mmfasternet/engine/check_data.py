@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from ..datasets.coco.check import check_images, check_masks
-from ..datasets.data_files import DataFiles, classes_of, decoder_of, find_data, leaf_datasets, steps_of
+from ..datasets.data_files import DataFiles, resolve_all
 from ..datasets.findings import Finding, Report, by_kind, check_use
 from ..errors import ConfigError
 from ..files import check_writable, whole_file, write_faults
+from .config import read_config
 from .evaluators import scored_by
 from .finding_pictures import save_sheet
-from .launch import read_config
-from .preflight import check_coco, check_dataset
+from .preflight import check_files
 
 #: How many findings of a kind are printed.
 SHOWN = 3
@@ -40,22 +38,21 @@ def check_data(args: Namespace) -> int:
     check_writable(out, '--out', is_folder=True)
     cfg = read_config(args.config, args.cfg_options)
     written: dict[str, Any] = {}
-    pictured = {}
+    pictured: dict[Path, list[Finding]] = {}
     for setting, datasets in _data_sets(cfg, args.splits).items():
         split = setting.removesuffix('_dataloader')
         scored = scored_by(cfg, split) if split in ('val', 'test') else frozenset()
         reports = []
-        for dataset, files in datasets:
-            if files is None or files.format not in ('coco', 'dota'):
-                check_dataset(dataset, setting)
-                print(f'{setting}: {dataset["type"]}: no more to check than each start of a run does, which passed')
+        for files in datasets:
+            report = check_files(files, scored, open_images=True, decode=args.decode)
+            if report is None:
+                print(f'{setting}: {files.config["type"]}: only its own class can read it, so it was not checked')
                 continue
-            report = _check(dataset, files, setting, args.decode, scored)
             reports.append(report)
             finding = check_use(reports, split == 'train', bool(scored)) if len(reports) == len(datasets) else None
             if finding:
                 report.findings.append(finding)
-            place = f'{setting}: {files.annotations if dataset.get("ann_file") else files.images}'
+            place = f'{setting}: {files.annotations if files.config.get("ann_file") else files.images}'
             print(f'{place}\n{_describe(report)}')
             written[place] = _as_json(report)
             pictured.setdefault(files.images, []).extend(report.findings)
@@ -71,48 +68,22 @@ def check_data(args: Namespace) -> int:
     return int('error' in severities)
 
 
-def _data_sets(cfg: Config, splits: list[str]) -> dict[str, list[tuple[dict[str, Any], DataFiles | None]]]:
-    """Find the data sets of each loader; a loader with the same files and uses as another is left out."""
+def _data_sets(cfg: Config, splits: list[str]) -> dict[str, list[DataFiles]]:
+    """Resolve the data sets of each loader; a loader with the same files and uses as another is left out."""
     loaders = [f'{split}_dataloader' for split in splits if cfg.get(f'{split}_dataloader')]
     if not loaders:
         raise ConfigError(f'--splits {" ".join(splits)}: the config has no such data')
-    found: dict[str, list[tuple[dict[str, Any], DataFiles | None]]] = {}
+    resolved: dict[str, list[DataFiles]] = {}
     seen = []
     for setting in loaders:
-        datasets = [(dataset, find_data(dataset, setting)) for dataset in leaf_datasets(cfg[setting].dataset)]
+        datasets = resolve_all(cfg[setting].dataset, setting)
         split = setting.removesuffix('_dataloader')
-        use = [files for _, files in datasets], None if split == 'train' else scored_by(cfg, split)
-        if None in use[0] or use not in seen:
-            found[setting] = datasets
+        places = [(files.annotations, files.images) for files in datasets]
+        use = places, None if split == 'train' else scored_by(cfg, split)
+        if (None, None) in places or use not in seen:
+            resolved[setting] = datasets
         seen.append(use)
-    return found
-
-
-def _check(dataset: dict[str, Any], files: DataFiles, setting: str, decode: bool, scored: Collection[str]) -> Report:
-    decoder = decoder_of(dataset)
-    if files.format == 'coco':
-        annotations, report = check_coco(dataset, files, setting, scored)
-        if 'segm' in scored or any(step.get('with_mask') for step in steps_of(dataset)):
-            report.findings += check_masks(annotations)
-        if files.images:
-            report.findings += check_images(annotations, files.images, decode, decoder)
-        return report
-    # here, so that COCO needs no shapely
-    from ..datasets.dota.check import check_tiles
-
-    filters = {} if dataset.get('test_mode') else dataset.get('filter_cfg') or {}
-    report = check_tiles(
-        files.images,
-        files.annotations if dataset.get('ann_file') else None,
-        classes_of(dataset, setting),
-        suffix=dataset.get('img_suffix', 'png'),
-        diff_thr=dataset.get('diff_thr', 100),
-        drops_empty=filters.get('filter_empty_gt', False),
-        decode=decode,
-        decoder=decoder,
-    )
-    report.take(dataset.get('indices'))
-    return report
+    return resolved
 
 
 def _describe(report: Report) -> str:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from ..deploy import FORMATS, PARTS, Exported, check_format
 from ..deploy import export as write
 from ..files import check_writable, write_faults
-from .launch import read_config
+from .config import read_config
 from .predict import load_model
 
 

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 from PIL import EpsImagePlugin, Image, ImageFile, UnidentifiedImageError
 
+from ..datasets.image_files import images_of_any_size
 from ..errors import ConfigError, DataError, first_few
 
 #: The endings of what a prediction writes.
@@ -193,10 +194,8 @@ class ImageReader:
 
 def _damage(path: Path) -> str:
     """Say what is wrong with a file as far as Pillow knows its format; OpenCV fills up the rest of a torn file."""
-    # aerial images are larger than what Pillow takes for an attack
-    Image.MAX_IMAGE_PIXELS = None
     try:
-        with Image.open(path) as image:
+        with images_of_any_size(), Image.open(path) as image:
             image.load()
     except MemoryError:
         raise

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
-from mmengine.runner import Runner
 from PIL import ImageColor
 
 from ..errors import ConfigError
@@ -96,44 +93,3 @@ def _colour(value: Any) -> Colour:
             'metainfo=dict(palette=...) of the data set, or one of ' + ', '.join(NAMED)
         ) from error
     return red, green, blue
-
-
-@HOOKS.register_module()
-class DrawAllClasses(Hook):
-    """Lets the visualizer draw every class and every type of box: its palette is completed, its boxes are named.
-
-    mmdet's and mmrotate's visualizers stop at a class without a colour, and mmrotate's at horizontal boxes.
-    """
-
-    # before the hook that draws
-    priority = 'ABOVE_NORMAL'
-
-    def before_run(self, runner: Runner) -> None:
-        """Complete the palettes, when the loops have given the visualizer the classes of their data.
-
-        Args:
-            runner (Runner): The runner of the training or test.
-        """
-        visualizer = runner.visualizer
-        meta = getattr(visualizer, 'dataset_meta', None)
-        if not meta or not meta.get('classes') or not hasattr(visualizer, 'bbox_color'):
-            return
-        visualizer.dataset_meta = with_palette(meta)
-        for name in ('bbox_color', 'mask_color', 'text_color'):
-            colours = getattr(visualizer, name, None)
-            if isinstance(colours, list) or colours in NAMED:
-                setattr(visualizer, name, complete_palette(colours, len(meta['classes'])))
-
-    def _name_boxes(self, runner: Runner, batch_idx: int, data_batch: Any, outputs: Sequence[Any]) -> None:
-        """Make horizontal boxes known as such, which mmrotate's visualizer can turn into quadrilaterals."""
-        if not any(kind.__name__ == 'RotLocalVisualizer' for kind in type(runner.visualizer).__mro__):
-            return
-        from mmdet.structures.bbox import HorizontalBoxes
-
-        for sample in outputs:
-            for name in ('pred_instances', 'gt_instances'):
-                boxes = sample.get(name, {}).get('bboxes')
-                if boxes is not None and not isinstance(boxes, HorizontalBoxes) and boxes.shape[-1] == 4:
-                    sample.get(name).bboxes = HorizontalBoxes(boxes)
-
-    after_test_iter = after_val_iter = _name_boxes

@@ -21,21 +21,20 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
+from ..checkpoints.mmengine_schemes import safe_loaders
 from ..config_types import resolve_type, type_names
-from ..datasets.data_files import classes_of, dataset_class
+from ..datasets.data_files import class_meta
 from ..datasets.dota.tiles import PADDING, tile_windows
 from ..errors import CheckpointError, ConfigError, DataError, first_few
 from ..evaluation.merging import NMS_TYPES, merge_tiles
 from ..files import check_writable, write_faults
 from .acceleration import accelerate, check_flags
-from .checkpoint_classes import classes_of_checkpoint, compare_classes
+from .checkpoint_checks import check_checkpoint, classes_of_checkpoint, compare_classes, fetch_checkpoint
+from .config import library_of, read_config
 from .inference_pipeline import InferencePipeline, test_dataset
 from .input_images import ImageReader, as_picture, check_results, find_images, result_names
-from .launch import read_config
-from .library import library_of
 from .outputs import Mask, draw_classes, draw_oriented, draw_upright, write_classes, write_json
 from .palette import with_palette
-from .preflight import check_checkpoint, fetch_checkpoint
 from .training_tiles import training_tiles
 
 #: Tiles that go through the network together.
@@ -312,14 +311,16 @@ def load_model(cfg: Config, checkpoint: str) -> tuple[nn.Module, dict[str, Any]]
         settings.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = revert_sync_batchnorm(MODELS.build(settings))
     try:
-        content = load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+        with safe_loaders():
+            content = load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
     except RuntimeError as error:
         _, first, *others = filter(str.strip, str(error).splitlines())
         more = f', and {len(others)} more like it' if others else ''
         raise CheckpointError(
             f'checkpoint: {checkpoint} does not fit the model of the config: {first.strip()}{more}'
         ) from error
-    meta = _config_meta(cfg)
+    dataset = test_dataset(cfg)
+    meta = class_meta(dataset, 'test_dataloader') if dataset else {}
     fault = compare_classes(classes_of_checkpoint(content), meta.get('classes') or ())
     if fault:
         print_log(
@@ -328,14 +329,6 @@ def load_model(cfg: Config, checkpoint: str) -> tuple[nn.Module, dict[str, Any]]
             level=logging.WARNING,
         )
     return model, {**meta, **_checkpoint_meta(content)}
-
-
-def _config_meta(cfg: Config) -> dict[str, Any]:
-    dataset = test_dataset(cfg)
-    if dataset is None:
-        return {}
-    meta = {**getattr(dataset_class(dataset, 'test_dataloader'), 'METAINFO', {}), **(dataset.get('metainfo') or {})}
-    return {**meta, 'classes': classes_of(dataset, 'test_dataloader')}
 
 
 def _checkpoint_meta(content: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +11,25 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import DATA_SAMPLERS, METRICS, MODELS, WEIGHT_INITIALIZERS
 
-from ..checkpoints import fetch
 from ..config_types import dicts_in, type_names
-from ..datasets.coco.annotations import Annotations, check_annotations, missing_files, read_annotations, uncollected
-from ..datasets.data_files import (
-    DataFiles,
-    classes_of,
-    count_samples,
-    dataset_class,
-    drops_as_coco,
-    find_data,
-    is_remote,
-    label_file_of,
-    leaf_datasets,
-    steps_of,
-)
-from ..datasets.dota.tile_folders import HINT, list_label_files, list_tiles, read_tile_labels
+from ..datasets.coco.check import check as check_coco
+from ..datasets.data_files import DataFiles, count_samples, leaf_datasets, resolve_all
+from ..datasets.dota.check import check as check_dota
 from ..datasets.findings import Report, by_kind, check_use
-from ..datasets.imagenet.class_folders import IMAGE_ENDINGS, IMAGENET_WNIDS, check_label_file, list_class_folders
-from ..errors import CheckpointError, ConfigError, DataError, first_few
+from ..datasets.imagenet.check import check as check_class_folders
+from ..errors import ConfigError, DataError, first_few
 from ..evaluation.dota_merged import label_folder
 from ..installation import tool
 from ..models import FasterNet
 from ..training.processes import is_first_process, number_of_processes
+from .checkpoint_checks import check_checkpoint, fetch_checkpoint
 from .evaluators import check_evaluators, metrics_of, scored_by
 from .heads import check_class_counts
 from .loaders import check_loader
 from .schedules import check_schedules
+
+#: The check of each format of data sets.
+_CHECKS = {'coco': check_coco, 'dota': check_dota, 'classes': check_class_folders}
 
 
 def check(cfg: Config, mode: str) -> None:
@@ -89,20 +79,17 @@ def _check_split(cfg: Config, split: str) -> None:
     if not isinstance(loader, dict):
         raise ConfigError(f'{setting} is {loader!r}; expected a dict with a dataset')
     check_loader(loader, setting)
-    annotations = []
-    scored = frozenset() if split == 'train' else scored_by(cfg, split)
     head = cfg.model.get('head')
     known = head.get('num_classes') if isinstance(head, dict) else None
-    samples = check_dataset(loader.get('dataset'), setting, scored, known if isinstance(known, int) else None)
+    datasets = resolve_all(loader.get('dataset'), setting, known if isinstance(known, int) else None)
+    scored = frozenset() if split == 'train' else scored_by(cfg, split)
+    samples = count_samples(loader['dataset'], check_datasets(datasets, scored))
     if split == 'train' and samples is not None:
         _check_steps(loader, samples, number_of_processes(cfg.get('launcher', 'none')))
-    for dataset in leaf_datasets(loader.get('dataset')):
-        check_class_counts(cfg.model, _class_meta(dataset, setting), setting)
-        files = find_data(dataset, setting)
-        if files and files.annotations.suffix == '.json':
-            annotations.append(files.annotations)
+    for files in datasets:
+        check_class_counts(cfg.model, files.meta, setting)
     if split != 'train':
-        check_evaluators(cfg, split, annotations)
+        check_evaluators(cfg, split, [files.annotations for files in datasets if files.reads_json])
 
 
 def _check_steps(loader: dict[str, Any], samples: int, processes: int) -> None:
@@ -120,132 +107,61 @@ def _check_steps(loader: dict[str, Any], samples: int, processes: int) -> None:
         )
 
 
-def _class_meta(dataset: dict[str, Any], setting: str) -> dict[str, Any]:
-    """What a data set says of its classes: its own defaults, and what the config puts in their place."""
-    meta = {**getattr(dataset_class(dataset, setting), 'METAINFO', {}), **(dataset.get('metainfo') or {})}
-    return {**meta, 'classes': classes_of(dataset, setting)}
-
-
-def check_checkpoint(source: str | None, setting: str) -> None:
-    """Check that a local checkpoint is there.
+def check_datasets(datasets: Sequence[DataFiles], scored: Collection[str] = ()) -> Iterator[int | None]:
+    """Check that the data sets of a loader, as far as it is quickly done, are sound and fit the config.
 
     Args:
-        source (str, optional): Path, URL, or a name with a scheme of OpenMMLab's, such as ``torchvision://resnet50``.
-        setting (str): Where it is named, for the message.
-
-    Raises:
-        CheckpointError: If it is a path and there is no such file.
-    """
-    if not source or not isinstance(source, str):
-        raise CheckpointError(f'{setting}: no checkpoint is named; give a path or a URL')
-    if not is_remote(source) and not Path(source).is_file():
-        folder = Path(source).parent
-        there = sorted(path.name for path in folder.glob('*.pth')) if folder.is_dir() else []
-        found = f'{folder} has {first_few(there)}' if there else f'there is no .pth file in {folder.absolute()}'
-        raise CheckpointError(f'{setting}: {source} does not exist; {found}')
-
-
-def fetch_checkpoint(source: str, setting: str) -> None:
-    """Bring a checkpoint to torch's cache, where MMEngine looks for it, if it is a URL and not there yet.
-
-    Args:
-        source (str): Path, URL, or a name with a scheme of OpenMMLab's.
-        setting (str): Where it is named, for the message.
-
-    Raises:
-        CheckpointError: If the URL cannot be fetched.
-    """
-    if not source.startswith(('http://', 'https://')):
-        return
-    try:
-        fetch(source)
-    except CheckpointError as error:
-        without = ', or start without it: --cfg-options model.backbone.init_cfg=None' if setting == 'init_cfg' else ''
-        raise CheckpointError(f'{setting}: {error}{without}') from error
-
-
-def check_dataset(
-    dataset: dict[str, Any], setting: str, scored: Collection[str] = (), known: int | None = None
-) -> int | None:
-    """Check that the files of a data set are there and, as far as it is quickly done, that they fit the config.
-
-    Args:
-        dataset (dict): Config of the data set, or of a wrapper of several.
-        setting (str): Where it stands in the config, for the message.
-        scored (Collection[str]): What is scored with its annotations, as :func:`scored_by` gives it. Defaults to
+        datasets (Sequence[DataFiles]): The data sets.
+        scored (Collection[str]): What is scored with their annotations, as :func:`scored_by` gives it. Defaults to
             ``()``: nothing.
-        known (int, optional): How many classes the model knows, for labels without names. Defaults to None: any.
 
     Returns:
-        int | None: How many samples it has; None if only its own class can say.
+        Iterator[int | None]: How many samples each has; None if only its own class can say.
 
     Raises:
         DataError: If not.
     """
-    reports = [_check_leaf(leaf, setting, scored, known) for leaf in leaf_datasets(dataset)]
+    reports = []
+    for files in datasets:
+        report = check_files(files, scored)
+        if report:
+            _log(report, files)
+        reports.append(report if files.drops_are_known else None)
     if None not in reports:
-        finding = check_use(reports, setting.startswith('train'), bool(scored))
-        if finding:
-            raise DataError(f'{setting}: {finding.kind.title}, {finding.kind.outcome}: {finding}')
-    return count_samples(dataset, (report and report.kept_images for report in reports))
+        problem = check_use(reports, datasets[0].setting.startswith('train'), bool(scored))
+        if problem:
+            raise DataError(f'{datasets[0].setting}: {problem.kind.title}, {problem.kind.outcome}: {problem}')
+    return (report and report.kept_images for report in reports)
 
 
-@uncollected()
-def _check_leaf(dataset: dict[str, Any], setting: str, scored: Collection[str], known: int | None) -> Report | None:
-    files = find_data(dataset, setting)
-    if files is None or not files.format:
-        return None
-    if files.format == 'coco':
-        annotations, report = check_coco(dataset, files, setting, scored)
-        _tell(report, f'{setting}: {files.annotations}')
-        if files.images:
-            _check_images(annotations, files, setting)
-        # such as Cityscapes, which drops images that have nothing but crowds, too
-        return report if drops_as_coco(dataset, setting) else None
-    check = _check_tiles if files.format == 'dota' else partial(_check_class_folders, known=known)
-    report = check(dataset, files, setting)
-    report.take(dataset.get('indices'))
-    _tell(report, f'{setting}: {files.images}')
-    return report
-
-
-def check_coco(
-    dataset: dict[str, Any], files: DataFiles, setting: str, scored: Collection[str] = ()
-) -> tuple[Annotations, Report]:
-    """Check the annotations of a data set in the format of COCO.
+def check_files(
+    files: DataFiles, scored: Collection[str] = (), open_images: bool = False, decode: bool = False
+) -> Report | None:
+    """Check a data set by the check of its format.
 
     Args:
-        dataset (dict): Config of the data set.
-        files (DataFiles): Where its files are.
-        setting (str): Where it stands in the config, for the message.
+        files (DataFiles): The data set.
         scored (Collection[str]): What is scored with its annotations. Defaults to ``()``: nothing.
+        open_images (bool): Open its images, too. Defaults to False.
+        decode (bool): Decode each image as a whole. Defaults to False: read its header alone.
 
     Returns:
-        tuple[Annotations, Report]: What of them is sound, and what was found.
+        Report | None: What was found; None if only its own class can read it.
 
     Raises:
-        DataError: The file is not in the format of COCO.
+        DataError: It cannot be read.
     """
-    with _named(setting):
-        content = read_annotations(files.annotations, bool(scored) or not dataset.get('test_mode'))
-    filters = {} if dataset.get('test_mode') else dataset.get('filter_cfg')
-    with_masks = any(step.get('with_mask') for step in steps_of(dataset))
-    annotations, report = check_annotations(content, classes_of(dataset, setting), filters, with_masks, scored)
-    report.take(dataset.get('indices'))
-    return annotations, report
-
-
-@contextmanager
-def _named(setting: str) -> Iterator[None]:
-    """Say in errors which part of the config they are about."""
+    if not files.format:
+        return None
     try:
-        yield
+        return _CHECKS[files.format](files, scored, open_images, decode)
     except DataError as error:
-        raise DataError(f'{setting}: {error}') from None
+        raise DataError(f'{files.setting}: {error}') from None
 
 
-def _tell(report: Report, place: str) -> None:
-    """Stop at errors, and log what is dropped or altered in silence."""
+def _log(report: Report, files: DataFiles) -> None:
+    """Stop at errors, and log what is dropped or altered silently."""
+    place = f'{files.setting}: {files.annotations if files.format == "coco" else files.images}'
     groups = by_kind(report.findings)
     for kind, found in groups.items():
         if kind.severity == 'error':
@@ -253,73 +169,14 @@ def _tell(report: Report, place: str) -> None:
                 f'{place}: {kind.title} ({len(found)}), {kind.outcome}: {first_few(list(map(str, found)))}; '
                 f'`{tool("check_data")} CONFIG` lists all'
             )
-    told = [
-        f'{kind.title} ({len(found)}): {kind.outcome}' for kind, found in groups.items() if kind.severity == 'warning'
+    warnings = [
+        f'{kind.title} ({len(found)}): {kind.outcome}' + ('' if found[0].place else f', as {found[0]}')
+        for kind, found in groups.items()
+        if kind.severity == 'warning'
     ]
-    if told:
-        text = f'{place}: {"; ".join(told)}. `{tool("check_data")} CONFIG` lists them'
+    if warnings:
+        text = f'{place}: {"; ".join(warnings)}. `{tool("check_data")} CONFIG` lists them'
         print_log(text, logger='current', level=logging.WARNING)
-
-
-def _check_images(annotations: Annotations, files: DataFiles, setting: str) -> None:
-    names = [image['file_name'] for image in annotations.images.values()]
-    missing = missing_files(files.images, names)
-    if missing:
-        raise DataError(
-            f'{setting}: {len(missing)} of {len(names)} images that {files.annotations} names are not in '
-            f'{files.images}: {first_few(missing)}. Fetch them again, or take them out of the file'
-        )
-
-
-def _check_tiles(dataset: dict[str, Any], files: DataFiles, setting: str) -> Report:
-    """Every label file needs its tile, and every line a class of the config: mmrotate stops at the first without."""
-    with _named(setting):
-        suffix = dataset.get('img_suffix', 'png')
-        tiles = set(list_tiles(files.images, suffix))
-        if not dataset.get('ann_file'):
-            return Report(len(tiles), 0, len(tiles), 0)
-        label_files = list_label_files(files.annotations)
-        missing = [path.name for path in label_files if f'{path.stem}.{suffix}' not in tiles]
-        if missing:
-            raise DataError(
-                f'{len(missing)} of the {len(label_files)} label files in {files.annotations} have no tile in '
-                f'{files.images}: {first_few(missing)}; {HINT}'
-            )
-        classes = classes_of(dataset, setting)
-        report = Report(len(tiles), 0, len(label_files), 0)
-        drops_empty = not dataset.get('test_mode') and (dataset.get('filter_cfg') or {}).get('filter_empty_gt')
-        for path in label_files:
-            labels = read_tile_labels(path, classes)
-            for number, text in labels.faults:
-                raise DataError(f'{path}:{number}: {text}')
-            report.count_tile(labels.difficulties, dataset.get('diff_thr', 100), drops_empty)
-        return report
-
-
-def _check_class_folders(dataset: dict[str, Any], files: DataFiles, setting: str, known: int | None) -> Report:
-    """Every class needs images, and labels must be those of the folders: mmpretrain numbers what it finds."""
-    classes = classes_of(dataset, setting)
-    if 'split' in dataset and len(classes) == len(IMAGENET_WNIDS):
-        classes = IMAGENET_WNIDS  # mmpretrain's ImageNet has names such as 'tench', in this order
-    with _named(setting):
-        label_file = label_file_of(dataset, files)
-        if label_file:
-            number = check_label_file(label_file, files.images, classes, known)
-        else:
-            folders = list_class_folders(files.images, classes, dataset.get('extensions') or IMAGE_ENDINGS)
-            number = sum(map(len, folders.values()))
-            _compare_order(list(classes), list(folders), f'{setting}: {files.images}')
-    return Report(number, number, number, number, learned=number, scored=number)
-
-
-def _compare_order(classes: list[str], folders: list[str], place: str) -> None:
-    if classes != folders and sorted(classes) == folders:
-        print_log(
-            f'{place}: mmpretrain numbers the folders in alphabetical order, {first_few(folders)}, and the config '
-            f'names {first_few(classes)}: predictions get the names of other classes. Name the classes in that order',
-            logger='current',
-            level=logging.WARNING,
-        )
 
 
 def _check_whole_images(cfg: Config) -> None:

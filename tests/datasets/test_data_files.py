@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from mmpretrain.datasets import CustomDataset
 from PIL import Image
 
-from mmfasternet.datasets.data_files import classes_of, count_samples, decoder_of, find_data, leaf_datasets
+from mmfasternet.datasets.data_files import class_meta, count_samples, leaf_datasets, resolve
 from mmfasternet.datasets.image_files import Decoder
 from mmfasternet.errors import ConfigError, DataError
 
@@ -65,11 +65,12 @@ def coco(**options):
 def test_the_places_of_coco(root):
     expected = ('coco', root / 'coco.json', root / 'images')
     for data_root in (str(root), f'{root}/', '.', '', None):
-        files = find_data(coco(data_root=data_root), 'x')
+        files = resolve(coco(data_root=data_root), 'x')
         assert (files.format, files.annotations.resolve(), files.images.resolve()) == expected
     # with whole paths, the folder does not matter
     whole = coco(data_root='nowhere') | dict(ann_file=f'{root}/coco.json', data_prefix=dict(img=f'{root}/images'))
-    assert find_data(whole, 'x') == expected
+    files = resolve(whole, 'x')
+    assert (files.format, files.annotations, files.images) == expected
     assert len(DATASETS.build(whole | dict(metainfo=dict(classes=CLASSES), _scope_='mmdet'))) == 1
 
 
@@ -96,7 +97,8 @@ PETREL = dict(backend='petrel', path_mapping={'data/': 's3://bucket/'})
 )
 def test_what_only_the_data_set_itself_can_find_is_left_to_it(root, options):
     dataset = ConfigDict(coco() | options)
-    assert find_data(dataset, 'x') is None
+    files = resolve(dataset, 'x')
+    assert (files.format, files.annotations, files.images) == ('', None, None)
     assert list(leaf_datasets(dataset)) == [dataset]
 
 
@@ -105,7 +107,7 @@ def test_what_only_the_data_set_itself_can_find_is_left_to_it(root, options):
     [dict(data_prefix=dict(img='s3://bucket/')), dict(pipeline=[dict(type='LoadImageFromFile', backend_args=PETREL)])],
 )
 def test_images_in_another_store(root, options):
-    files = find_data(ConfigDict(coco() | options), 'x')
+    files = resolve(ConfigDict(coco() | options), 'x')
     assert files.format == 'coco' and files.images is None
 
 
@@ -113,61 +115,61 @@ def test_home_is_expanded_where_the_library_does(root, monkeypatch):
     monkeypatch.setenv('HOME', str(root))
     for options in (dict(data_root='~/'), dict(ann_file='~/coco.json'), dict(data_prefix=dict(img='~/images'))):
         with pytest.raises(DataError, match='~ is not expanded here, write the whole path'):
-            find_data(ConfigDict(coco() | options), 'x')
+            resolve(ConfigDict(coco() | options), 'x')
         with pytest.raises(FileNotFoundError):
             data = DATASETS.build(dict(coco() | options, pipeline=[dict(type='LoadImageFromFile')], _scope_='mmdet'))
             data[0]
     folders = ConfigDict(dict(type='mmpretrain.CustomDataset', data_prefix='~/folders'))
-    assert find_data(folders, 'x').images == root / 'folders'
+    assert resolve(folders, 'x').images == root / 'folders'
     assert len(CustomDataset(data_prefix='~/folders')) == 2
     folders.update(data_root='~', data_prefix='folders')
     with pytest.raises(DataError, match='no folder ~ .*~ is not expanded here'):
-        find_data(folders, 'x')
+        resolve(folders, 'x')
 
 
 def test_a_cifar_that_is_not_fetched_must_be_there(root):
     with pytest.raises(DataError, match='no folder data/cifar10'):
-        find_data(dict(type='mmpretrain.CIFAR10', data_root='data/cifar10', download=False), 'x')
+        resolve(dict(type='mmpretrain.CIFAR10', data_root='data/cifar10', download=False), 'x')
 
 
 def test_coco_needs_to_be_told_where_its_images_are(root):
     dataset = coco()
     del dataset['data_prefix']
     with pytest.raises(ConfigError, match=r"x.dataset.data_prefix is {}; expected dict\(img='FOLDER'\)"):
-        find_data(dataset, 'x')
+        resolve(dataset, 'x')
     with pytest.raises(KeyError):
         DATASETS.build(dict(dataset, _scope_='mmdet'))
 
 
 def test_classes_in_a_file(root):
     dataset = coco(metainfo=dict(classes='names.txt'))
-    assert tuple(classes_of(dataset, 'x')) == CLASSES
+    assert tuple(class_meta(dataset, 'x')['classes']) == CLASSES
     assert tuple(DATASETS.build(dict(dataset, _scope_='mmdet')).metainfo['classes']) == CLASSES
     folders = dict(type='mmpretrain.CustomDataset', data_prefix='folders', classes='names.txt')
-    assert tuple(classes_of(folders, 'x')) == CLASSES
+    assert tuple(class_meta(folders, 'x')['classes']) == CLASSES
     tiles = dict(type='mmrotate.DOTADataset', data_prefix=dict(img_path='images'), metainfo=dict(classes='names.txt'))
-    assert tuple(classes_of(tiles, 'x')) == CLASSES
+    assert tuple(class_meta(tiles, 'x')['classes']) == CLASSES
 
 
 @pytest.mark.parametrize('classes', [('donut'), 'hot dog', 'images', ''])
 @pytest.mark.parametrize('kind', ['CocoDataset', 'mmrotate.DOTADataset', 'mmpretrain.CustomDataset'])
 def test_one_class_as_a_text(root, classes, kind):
     with pytest.raises(ConfigError, match=rf"metainfo.classes is the text '{classes}' .* a comma, \('{classes}',\)"):
-        classes_of(dict(type=kind, metainfo=dict(classes=classes)), 'x')
+        class_meta(dict(type=kind, metainfo=dict(classes=classes)), 'x')['classes']
 
 
 def test_classes_in_capitals_and_of_the_old_argument(root):
     with pytest.raises(ConfigError, match='metainfo has CLASSES, which is not read'):
-        classes_of(coco(metainfo=dict(CLASSES=CLASSES)), 'x')
+        class_meta(coco(metainfo=dict(CLASSES=CLASSES)), 'x')['classes']
     with pytest.raises(ConfigError, match="x.dataset.classes is the text 'cat'"):
-        classes_of(dict(type='mmpretrain.CustomDataset', data_prefix='folders', classes='cat'), 'x')
+        class_meta(dict(type='mmpretrain.CustomDataset', data_prefix='folders', classes='cat'), 'x')['classes']
 
 
 def test_folders_are_classes_where_none_are_named(root):
     dataset = dict(type='mmpretrain.CustomDataset', data_prefix='folders')
-    assert tuple(classes_of(dataset, 'x')) == CLASSES == CustomDataset(data_prefix='folders').CLASSES
+    assert tuple(resolve(dataset, 'x').classes) == CLASSES == CustomDataset(data_prefix='folders').CLASSES
     (root / 'labels.txt').write_text('cat/a.png 0\n')
-    assert classes_of(dict(dataset, ann_file='labels.txt'), 'x') == ()
+    assert resolve(dict(dataset, ann_file='labels.txt'), 'x').classes == ()
 
 
 @TRANSFORMS.register_module()
@@ -190,7 +192,7 @@ class _OwnImages:
     ],
 )
 def test_how_images_are_decoded(root, steps, decoder):
-    assert decoder_of(coco(pipeline=steps)) == decoder
+    assert resolve(coco(pipeline=steps), 'x').decoder == decoder
 
 
 def test_samples_of_wrappers(root):

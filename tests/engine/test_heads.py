@@ -8,9 +8,9 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmfasternet.datasets.data_files import classes_of
+from mmfasternet.datasets.data_files import class_meta
+from mmfasternet.engine.config import read_config
 from mmfasternet.engine.heads import check_class_counts
-from mmfasternet.engine.launch import read_config
 from mmfasternet.engine.preflight import check
 from mmfasternet.errors import ConfigError
 
@@ -112,4 +112,4 @@ def test_the_start_of_a_run_compares(split, mini_coco, monkeypatch):
 @pytest.mark.parametrize(('classwise', 'count'), [(False, 1), (True, 31)])
 def test_the_one_class_of_hrsc(classwise, count):
     init_default_scope('mmrotate')
-    assert len(classes_of(dict(type='HRSCDataset', classwise=classwise), 'x')) == count
+    assert len(class_meta(dict(type='HRSCDataset', classwise=classwise), 'x')['classes']) == count

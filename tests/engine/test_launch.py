@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmfasternet.engine import launch
+from mmfasternet.engine import launch, overrides
 from mmfasternet.errors import ConfigError, DataError, DependencyError, run_tool
 
 TEXT = """
@@ -54,7 +54,7 @@ def test_defaults(configured):
 
 
 def test_flags_of_train(configured, monkeypatch):
-    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(overrides, 'get_device', lambda: 'cuda')
     cfg = configured(
         'train',
         work_dir='here',
@@ -72,8 +72,8 @@ def test_flags_of_train(configured, monkeypatch):
 
 @pytest.mark.parametrize('has_bfloat16', [True, False])
 def test_amp_without_a_gpu(configured, monkeypatch, has_bfloat16):
-    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
-    monkeypatch.setattr(launch, 'cpu_has_bfloat16', lambda: has_bfloat16)
+    monkeypatch.setattr(overrides, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(overrides, 'cpu_has_bfloat16', lambda: has_bfloat16)
     cfg = configured('train', amp=True)
     assert cfg.model.backbone.bf16 is has_bfloat16
     assert cfg.optim_wrapper.type == 'OptimWrapper'
@@ -232,7 +232,7 @@ def test_mmpretrain_gets_what_its_own_tools_add(configured):
     ('test', TEXT.replace("'mmdet'", "'mmrotate'"), dict(tta=True), 'no tta_model, .* no default for mmrotate'),
 ])  # fmt: skip
 def test_bad_input_is_one_clear_line(configured, monkeypatch, mode, text, options, message):
-    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(overrides, 'get_device', lambda: 'cuda')
     with pytest.raises(ConfigError, match=message):
         configured(mode, text, **options)
 

@@ -8,7 +8,8 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
-from mmfasternet.engine.preflight import check_dataset
+from mmfasternet.datasets.data_files import resolve_all
+from mmfasternet.engine.preflight import check_datasets
 from mmfasternet.errors import DataError
 
 
@@ -33,7 +34,7 @@ def start(own_data, caplog):
         logger = MMLogger.get_current_instance()
         logger.addHandler(caplog.handler)
         try:
-            check_dataset(Config(dict(d={**dataset, **options})).d, 'train_dataloader')
+            check_datasets(resolve_all(Config(dict(d={**dataset, **options})).d, 'train_dataloader'))
         finally:
             logger.removeHandler(caplog.handler)
         return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

@@ -10,11 +10,17 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
+from mmfasternet.datasets.data_files import count_samples, resolve_all
 from mmfasternet.engine import check
-from mmfasternet.engine.preflight import check_dataset
+from mmfasternet.engine.preflight import check_datasets
 from mmfasternet.errors import DataError
 
 CLASSES = ('cat', 'dog')
+
+
+def check_dataset(dataset, setting, scored=()):
+    """Check a data set as a start does, and give the number of its samples."""
+    return count_samples(dataset, check_datasets(resolve_all(dataset, setting), scored))
 
 
 @pytest.fixture
@@ -247,7 +253,8 @@ def test_class_folders_in_another_order_than_the_classes(tmp_path, caplog):
     dataset['metainfo']['classes'] = CLASSES[::-1]
     assert check_dataset(dataset, 'train_dataloader') == 2
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert 'cat, dog, and the config names dog, cat: predictions get the names of other classes' in record.getMessage()
+    assert 'predictions get the names of other classes, as mmpretrain numbers' in record.getMessage()
+    assert 'cat, dog, and the config names dog, cat; name the classes in that order' in record.getMessage()
     (tmp_path / '.ipynb_checkpoints').mkdir()
     with pytest.raises(DataError, match='train_dataloader: .*.ipynb_checkpoints is among the class folders'):
         check_dataset(dataset, 'train_dataloader')

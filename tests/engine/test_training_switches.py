@@ -6,7 +6,7 @@ from conftest import ROOT
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 
-from mmfasternet.engine.launch import read_config
+from mmfasternet.engine.config import read_config
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from mmengine.registry import HOOKS, LOOPS, MODELS, init_default_scope
 from mmfasternet import FasterNet, NonFiniteHook
 from mmfasternet.checkpoints import read_checkpoint
 from mmfasternet.config_types import dicts_in, resolve_type, type_names
-from mmfasternet.engine import launch
-from mmfasternet.engine.launch import read_config
+from mmfasternet.engine import launch, overrides
+from mmfasternet.engine.config import read_config
 from mmfasternet.engine.predict import predict
 
 FORMS = {
@@ -62,7 +62,7 @@ def test_loops_and_hooks_are_replaced(write, kind, exact):
     own = dict(type=write(NonFiniteHook), max_skips=3)
     hooks = dict(checkpoint=dict(type=write(CheckpointHook), interval=2))
     cfg = Config(dict(train_cfg=dict(type=loop), default_hooks=hooks, custom_hooks=[own]))
-    launch._set_survival(cfg)
+    overrides.use_fault_tolerant_hooks(cfg)
     assert resolve_type(cfg.train_cfg.type, LOOPS).__name__ == exact
     assert cfg.default_hooks.checkpoint == dict(type='DurableCheckpointHook', interval=2)
     assert cfg.custom_hooks == [own]
@@ -73,18 +73,18 @@ def test_a_hook_of_a_users_own_stays(write):
         pass
 
     cfg = Config(dict(default_hooks=dict(checkpoint=dict(type=Own)), custom_hooks=[NonFiniteHook()]))
-    launch._set_survival(cfg)
+    overrides.use_fault_tolerant_hooks(cfg)
     assert cfg.default_hooks.checkpoint.type is Own and len(cfg.custom_hooks) == 1
 
 
 @pytest.mark.parametrize('device', ['cpu', 'cuda'])
 def test_amp(write, device, monkeypatch):
-    monkeypatch.setattr(launch, 'get_device', lambda: device)
+    monkeypatch.setattr(overrides, 'get_device', lambda: device)
     model = dict(type=write(MaskRCNN, 'mmdet'), backbone=dict(type=write(FasterNet)))
     cfg = Config(dict(model=model, optim_wrapper=dict(type=write(OptimWrapper), optimizer=dict(type='SGD'))))
-    launch._set_amp(cfg)
+    overrides.set_amp(cfg)
     if device == 'cpu':
-        assert cfg.model.backbone.bf16 is launch.cpu_has_bfloat16()
+        assert cfg.model.backbone.bf16 is overrides.cpu_has_bfloat16()
     else:
         assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
 

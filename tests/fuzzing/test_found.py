@@ -7,7 +7,7 @@ from mmengine.registry import init_default_scope
 
 from mmfasternet.checkpoints.formats import recognise
 from mmfasternet.datasets.coco.annotations import check_annotations
-from mmfasternet.engine.launch import read_config
+from mmfasternet.engine.config import read_config
 from mmfasternet.engine.preflight import check
 from mmfasternet.errors import CheckpointError, ConfigError, DependencyError
 from mmfasternet.models import FasterNet

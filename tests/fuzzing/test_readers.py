@@ -24,10 +24,10 @@ from mmfasternet.checkpoints.formats import fit_backbone, fit_classifier, recogn
 from mmfasternet.checkpoints.loading import read_checkpoint
 from mmfasternet.datasets.coco.annotations import check_annotations, read_annotations
 from mmfasternet.datasets.coco.check import check_images, check_masks, run_length_bounds
-from mmfasternet.datasets.dota.check import check_tiles
+from mmfasternet.datasets.dota.geometry import check_tiles
 from mmfasternet.datasets.dota.labels import CLASSES, read_labels
 from mmfasternet.datasets.image_files import read_size
-from mmfasternet.engine.launch import read_config
+from mmfasternet.engine.config import read_config
 from mmfasternet.engine.preflight import check
 from mmfasternet.errors import MMFasterNetError
 from mmfasternet.models import FasterNet

@@ -58,7 +58,7 @@ def test_damaged_data(run, own_data, tmp_path):
     assert code == 1
     lines = printed.splitlines()
     assert lines[2:4] == [
-        '  error           1  images that are not there: training stops when it comes to them',
+        '  error           1  images that do not exist: training stops when it comes to them',
         f'{"":21}000000000007.jpg',
     ]
     assert lines[4] == '  warning         5  boxes outside of the image: dropped'

@@ -15,7 +15,7 @@ import torch
 from conftest import newest_metrics, randomize_
 from mmdet.registry import MODELS
 
-from mmfasternet.engine.launch import read_config
+from mmfasternet.engine.config import read_config
 
 CONFIG = 'configs/mask_rcnn_fasternet_t0_mini_coco.py'
 TORCHRUN = (sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2')

@@ -1,14 +1,15 @@
-"""The masks and images of a data set in the format of COCO: do they agree with its annotations?"""
+"""Check a data set in the format of COCO: its annotations, and whether its masks and images agree with them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ...errors import DataError, DependencyError
-from ..findings import Finding, Kind
+from ..data_files import DataFiles
+from ..findings import Finding, Kind, Report
 from ..image_files import DEFAULT, MISSING_IMAGE, UNREADABLE_IMAGE, Decoder, image_sizes
-from .annotations import NO_MASK, Annotations, describe, missing_files
+from .annotations import NO_MASK, Annotations, check_annotations, describe, missing_files, read_annotations, uncollected
 from .masks import mask_fault, read_mask
 from .masks import run_length_bounds as run_length_bounds
 
@@ -30,6 +31,35 @@ SIZE = Kind('size', 'error', 'images of another size than the annotations say', 
 SLACK = 2.0
 #: or than this share of the longer side of the box: by less, no IoU that is trained on or scored changes much.
 SLACK_SHARE = 0.05
+
+
+@uncollected()
+def check(files: DataFiles, scored: Collection[str] = (), open_images: bool = False, decode: bool = False) -> Report:
+    """Check the annotations of a data set, and whether its images exist.
+
+    Args:
+        files (DataFiles): The data set.
+        scored (Collection[str]): What is scored with its annotations, such as ``'bbox'`` and ``'segm'``. Defaults to
+            ``()``: nothing.
+        open_images (bool): Compare masks and images with the annotations, too, which takes longer. Defaults to False.
+        decode (bool): Decode each image as a whole. Defaults to False: read its header alone.
+
+    Returns:
+        Report: What was found.
+
+    Raises:
+        DataError: The file is not in the format of COCO.
+    """
+    needs_annotations = bool(scored) or not files.config.get('test_mode')
+    content = read_annotations(files.annotations, needs_annotations)
+    annotations, report = check_annotations(content, files.classes, files.filters, files.with_masks, scored)
+    report.take(files.config.get('indices'))
+    if open_images and (files.with_masks or 'segm' in scored):
+        report.findings += check_masks(annotations)
+    if files.images:
+        decoder = files.decoder if open_images else None
+        report.findings += check_images(annotations, files.images, decode, decoder)
+    return report
 
 
 def check_masks(annotations: Annotations) -> list[Finding]:
@@ -80,7 +110,7 @@ def check_images(
     """
     images = {image['file_name']: image for image in annotations.images.values()}
     missing = set(missing_files(folder, list(images)))
-    findings = [Finding(MISSING_IMAGE, name) for name in images if name in missing]
+    findings = [Finding(MISSING_IMAGE, name, detail=f'not in {folder}') for name in images if name in missing]
     if decoder is None:
         return findings
     there = [image for name, image in images.items() if name not in missing]

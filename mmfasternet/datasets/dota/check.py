@@ -1,129 +1,53 @@
-"""DOTA's tiles and their label files: what is wrong in them, and what mmrotate drops of them in silence.
-
-What mmrotate does is in ``load_data_list`` and ``filter_data`` of its ``DOTADataset``.
-"""
+"""Check the tiles of a DOTA data set and their label files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Collection
 
-import numpy as np
-
-from ...errors import DataError, DependencyError
-from ..findings import Finding, Kind, Report
-from ..image_files import DEFAULT, MISSING_IMAGE, UNREADABLE_IMAGE, Decoder, image_sizes
-from .labels import NO_AREA_FAULT, DotaObject, read_labels
-from .tile_folders import list_label_files, list_tiles, malformed_lines
-
-try:
-    import shapely
-    from tqdm import tqdm
-except ImportError as error:
-    raise DependencyError(
-        f"checking DOTA's tiles needs {error.name}, which is missing: pip install 'mmfasternet[dota]'"
-    ) from error
-
-MALFORMED_LINE = Kind('malformed_line', 'error', 'malformed lines', 'training stops, or learns what is not there')
-NO_LABELS = Kind('no_labels', 'warning', 'tiles without a label file', 'dropped')
-NO_AREA = Kind('no_area', 'warning', 'objects without area, or whose sides cross', 'learned as they are')
-OUTSIDE = Kind('outside', 'warning', 'objects with their centre outside of the tile', 'learned as they are')
-DIFFICULT = Kind(
-    'difficult', 'note', 'objects more difficult than diff_thr', 'learned neither as objects nor as background'
-)
-NO_OBJECTS = Kind('no_objects', 'note', 'tiles without objects', 'dropped')
+from ..data_files import DataFiles
+from ..findings import Finding, Report
+from ..image_files import MISSING_IMAGE
+from .tile_folders import MALFORMED_LINE, list_label_files, list_tiles, read_tile_labels
 
 
-def check_tiles(
-    images: Path,
-    labels: Path | None,
-    classes: Sequence[str],
-    suffix: str = 'png',
-    diff_thr: int = 100,
-    drops_empty: bool = False,
-    decode: bool = False,
-    decoder: Decoder | None = DEFAULT,
-) -> Report:
-    """Check tiles and their label files.
+def check(files: DataFiles, scored: Collection[str] = (), open_images: bool = False, decode: bool = False) -> Report:
+    """Check that every label file has a tile, and that mmrotate can read every line.
 
     Args:
-        images (Path): The folder of the tiles.
-        labels (Path, optional): The folder of the label files, or None if the split has none.
-        classes (Sequence[str]): The classes of the config.
-        suffix (str): The ending of tiles, the data set's ``img_suffix``. Defaults to ``'png'``.
-        diff_thr (int): mmrotate ignores objects that are more difficult. Defaults to 100.
-        drops_empty (bool): Whether mmrotate drops tiles without objects. Defaults to False.
+        files (DataFiles): The data set.
+        scored (Collection[str]): Not used: DOTA's metrics score what mmrotate reads.
+        open_images (bool): Open the tiles and look at the shape of each object, too, which takes longer and needs
+            shapely. Defaults to False.
         decode (bool): Decode each tile as a whole. Defaults to False: read its header alone.
-        decoder (Decoder, optional): How training decodes them, or None if no tile can be opened here. Defaults to
-            ``LoadImageFromFile`` without settings.
 
     Returns:
         Report: What was found.
 
     Raises:
         DataError: There are no tiles, or no label files.
+        DependencyError: shapely is needed and not installed.
     """
-    tiles = list_tiles(images, suffix)
-    files = [] if labels is None else list_label_files(labels)
-    findings: list[Finding] = []
-    sizes: dict[str, tuple[int, int] | None] = dict.fromkeys(tiles)
-    found = image_sizes([images / name for name in tiles], 'opening tiles', decode, decoder) if decoder else ()
-    for size, name in zip(found, tiles):
-        if isinstance(size, DataError):
-            findings.append(Finding(UNREADABLE_IMAGE, name, detail=str(size)))
-        else:
-            sizes[name] = size
-    report = Report(len(tiles), 0, len(tiles) if labels is None else len(files), 0, findings)
-    labelled = set()
-    for file in tqdm(files, 'reading labels', unit=' files', leave=False):
-        tile = f'{file.stem}.{suffix}'
-        labelled.add(tile)
-        if tile not in sizes:
-            findings.append(Finding(MISSING_IMAGE, tile))
-        number, ignored = _check_labels(file, tile, sizes.get(tile), classes, diff_thr, findings)
-        report.objects += number
-        report.learned += number - ignored
-        if drops_empty and not number:
-            findings.append(Finding(NO_OBJECTS, tile))
-            report.kept_images -= 1
-    report.kept_objects, report.scored = report.objects, report.learned
-    if labels is not None:
-        findings += [Finding(NO_LABELS, tile) for tile in tiles if tile not in labelled]
+    labels = files.annotations if files.config.get('ann_file') else None
+    suffix = files.config.get('img_suffix', 'png')
+    settings = dict(diff_thr=files.config.get('diff_thr', 100), drops_empty=files.filters.get('filter_empty_gt', False))
+    if open_images:
+        from .geometry import check_tiles
+
+        report = check_tiles(
+            files.images, labels, files.classes, suffix, **settings, decode=decode, decoder=files.decoder
+        )
+    else:
+        tiles = set(list_tiles(files.images, suffix))
+        label_files = [] if labels is None else list_label_files(labels)
+        report = Report(len(tiles), 0, len(tiles) if labels is None else len(label_files), 0)
+        for path in label_files:
+            tile = f'{path.stem}.{suffix}'
+            if tile not in tiles:
+                report.findings.append(Finding(MISSING_IMAGE, tile, detail=f'the tile of {path}'))
+            content = read_tile_labels(path, files.classes)
+            report.findings += [
+                Finding(MALFORMED_LINE, path.name, line=number, detail=text) for number, text in content.faults
+            ]
+            report.count_tile(content.difficulties, **settings)
+    report.take(files.config.get('indices'))
     return report
-
-
-def _check_labels(
-    file: Path,
-    tile: str,
-    size: tuple[int, int] | None,
-    classes: Sequence[str],
-    diff_thr: int,
-    findings: list[Finding],
-) -> tuple[int, int]:
-    """Check a label file, and give the number of its lines, and of its objects to ignore."""
-    objects, faults = read_labels(file, tuple(classes))
-    malformed = {fault.line: fault.message for fault in faults if fault.message != NO_AREA_FAULT}
-    malformed |= malformed_lines(file, classes)
-    without_area = [fault.line for fault in faults if fault.line not in malformed]
-    for line, text in sorted(malformed.items(), key=lambda item: item[0] or 0):
-        findings.append(Finding(MALFORMED_LINE, file.name, line=line, detail=text))
-    findings += [Finding(NO_AREA, file.name, line=line) for line in without_area]
-
-    objects = [item for item in objects if item.line not in malformed]
-    for item in objects:
-        if item.difficulty > diff_thr:
-            findings.append(_describe(DIFFICULT, file, tile, item, f'difficulty {item.difficulty}'))
-    if size:
-        corners = np.array([item.corners for item in objects]).reshape(-1, 4, 2)
-        centres = shapely.get_coordinates(shapely.centroid(shapely.polygons(corners)))
-        # of an object that a tile shares with others, at least 0.7 lies in it, and so its centre does
-        for index in np.flatnonzero(((centres < 0) | (centres > size)).any(axis=1)):
-            x, y = centres[index]
-            text = f'{objects[index].name} with its centre at {x:.1f}, {y:.1f} in a tile of {size[0]}x{size[1]}'
-            findings.append(_describe(OUTSIDE, file, tile, objects[index], text))
-    number = len(objects) + len(without_area) + sum(line is not None for line in malformed)
-    return number, sum(item.difficulty > diff_thr for item in objects)
-
-
-def _describe(kind: Kind, file: Path, tile: str, item: DotaObject, detail: str) -> Finding:
-    return Finding(kind, file.name, line=item.line, detail=detail, picture=tile, outlines=[item.corners])

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from ...errors import DataError
 from ...installation import tool
+from ..findings import Kind
 
 #: What to do where they are not right.
 HINT = f'cut the images of DOTA into tiles: `{tool("split_dota")} --help`'
+MALFORMED_LINE = Kind('malformed_line', 'error', 'malformed lines', 'training stops, or learns what is not there')
 
 
 def list_tiles(folder: Path, suffix: str = 'png') -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DataError, DependencyError
+from ..image_files import images_of_any_size
 
 try:
     import shapely
@@ -137,11 +138,10 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         DataError: It cannot be read; the message says why, and leaves it to the caller to name the file.
     """
-    # DOTA's images are larger than what Pillow takes for an attack
-    Image.MAX_IMAGE_PIXELS = None
     try:
-        image = Image.open(path)
-        image.load()
+        with images_of_any_size():
+            image = Image.open(path)
+            image.load()
         if image.mode not in _MODES:
             raise ValueError(f'mode {image.mode}; convert it to 8 bits a channel, RGB or grey')
     except MemoryError:

@@ -4,7 +4,7 @@ import pytest
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
 from mmfasternet.datasets.imagenet.class_folders import IMAGENET_WNIDS
-from mmfasternet.engine.checkpoint_classes import classes_of_checkpoint, compare_classes
+from mmfasternet.engine.checkpoint_checks import classes_of_checkpoint, compare_classes
 
 NAMES = ('plane', 'small-vehicle', 'harbor')
 

@@ -6,7 +6,7 @@ from mmrotate.datasets import DOTADataset
 from mmrotate.registry import DATASETS
 from PIL import Image
 
-from mmfasternet.datasets.dota.check import check_tiles
+from mmfasternet.datasets.dota.geometry import check_tiles
 from mmfasternet.datasets.dota.split import split_dota
 from mmfasternet.datasets.findings import by_kind
 from mmfasternet.errors import DataError

@@ -8,7 +8,7 @@ from mmengine.model import BaseModel
 from mmpretrain.models import ImageClassifier
 from mmrotate.models.dense_heads import OrientedRPNHead
 
-from mmfasternet.engine.library import library_of
+from mmfasternet.engine.config import library_of
 
 
 class Mine(MaskRCNN):
