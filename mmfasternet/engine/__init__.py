@@ -1,4 +1,4 @@
-"""Training and testing: what the tools share, and the checks that come first."""
+"""Training, testing and prediction, as the tools run them."""
 
 from .launch import test, train
 from .preflight import check

@@ -1,4 +1,4 @@
-"""What the flags for fast inference do to a model, in testing and in prediction alike."""
+"""Flags for fast inference, shared by testing and prediction."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ BACKENDS = {
 
 
 def add_flags(parser: ArgumentParser) -> None:
-    """Give a tool the flags for fast inference.
+    """Add the flags for fast inference to a tool.
 
     Args:
-        parser (ArgumentParser): The tool's.
+        parser (ArgumentParser): The parser of the tool.
     """
     parser.add_argument(
         '--optimize',
         nargs='?',
         const='float32',
         choices=DTYPES,
-        help='compute the model faster in PyTorch: the same numbers; with bf16 faster still, and less exact',
+        help='run the model faster in PyTorch with the same numbers; bf16 is faster still and less exact',
     )
     parser.add_argument(
         '--backend',
         choices=BACKENDS,
-        help="let another runtime compute backbone and neck, on the CPU; needs pip install 'mmfasternet[deploy]'",
+        help="run backbone and neck in another runtime, on the CPU; needs pip install 'mmfasternet[deploy]'",
     )
 
 
 def check_flags(args: Namespace) -> None:
-    """Check the flags before time goes into the model.
+    """Check the flags before the model is loaded.
 
     Args:
         args (Namespace): With ``optimize`` and ``backend``.
@@ -50,7 +50,7 @@ def check_flags(args: Namespace) -> None:
         DependencyError: If the backend is not installed.
     """
     if args.optimize and args.backend:
-        raise ConfigError(f'--optimize and --backend {args.backend} are two ways of computing the same; choose one')
+        raise ConfigError(f'--optimize and --backend {args.backend} exclude each other; choose one')
     if args.backend:
         check_backend(*BACKENDS[args.backend])
 

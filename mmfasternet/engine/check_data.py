@@ -1,4 +1,4 @@
-"""The data of a config looked through: what stops a training, and what is dropped or altered in silence."""
+"""Check the data of a config: report what stops training and what training drops or changes silently."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = 3
 
 
 def check_data(args: Namespace) -> int:
-    """Check the data of a config, print what was found, and write all of it to a file, with pictures of some.
+    """Check the data of a config, print a summary, and write all findings to a JSON file and some as pictures.
 
     Args:
         args (Namespace): The options of ``tools/check_data.py``.
@@ -32,7 +32,7 @@ def check_data(args: Namespace) -> int:
         int: 1 if there are errors, else 0.
 
     Raises:
-        MMFasterNetError: The config cannot be read, or the data is not there.
+        MMFasterNetError: The config cannot be read, or the data does not exist.
     """
     out, name = Path(args.out), Path(args.config).stem
     check_writable(out, '--out', is_folder=True)
@@ -87,7 +87,7 @@ def _data_sets(cfg: Config, splits: list[str]) -> dict[str, list[DataFiles]]:
 
 
 def _describe(report: Report) -> str:
-    """Give a table of the kinds of findings, with the first of each."""
+    """Format a table of the kinds of findings with the first of each."""
     lines = [
         f'{report.images:,} images, {report.objects:,} objects; kept are {report.kept_images:,} images, '
         f'{report.kept_objects:,} objects'
@@ -105,13 +105,13 @@ def _as_json(report: Report) -> dict[str, Any]:
             title=kind.title,
             outcome=kind.outcome,
             count=len(found),
-            findings=[_told(finding, 'file', 'annotation', 'line', 'detail') for finding in found],
+            findings=[_values(finding, 'file', 'annotation', 'line', 'detail') for finding in found],
         )
         for kind, found in by_kind(report.findings).items()
     }
-    return {**_told(report, 'images', 'objects', 'kept_images', 'kept_objects'), 'findings': kinds}
+    return {**_values(report, 'images', 'objects', 'kept_images', 'kept_objects'), 'findings': kinds}
 
 
-def _told(item: Report | Finding, *names: str) -> dict[str, Any]:
+def _values(item: Report | Finding, *names: str) -> dict[str, Any]:
     values = {name: getattr(item, name) for name in names}
     return {name: value for name, value in values.items() if value not in (None, '')}

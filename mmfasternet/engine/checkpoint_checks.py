@@ -1,4 +1,4 @@
-"""Does a checkpoint exist, and is it of the classes of the config?"""
+"""Check that a checkpoint exists and has the classes of the config."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..errors import CheckpointError, first_few
 
 
 def check_checkpoint(source: str | None, setting: str) -> None:
-    """Check that a local checkpoint is there.
+    """Check that a local checkpoint exists.
 
     Args:
         source (str, optional): Path, URL, or a name with a scheme of OpenMMLab's, such as ``torchvision://resnet50``.
-        setting (str): Where it is named, for the message.
+        setting (str): The setting that names it, for the message.
 
     Raises:
-        CheckpointError: If it is a path and there is no such file.
+        CheckpointError: It is a path, and the file does not exist.
     """
     if not source or not isinstance(source, str):
-        raise CheckpointError(f'{setting}: no checkpoint is named; give a path or a URL')
+        raise CheckpointError(f'{setting}: no checkpoint is named; set a path or a URL')
     if not is_remote(source) and not Path(source).is_file():
         folder = Path(source).parent
         there = sorted(path.name for path in folder.glob('*.pth')) if folder.is_dir() else []
@@ -32,14 +32,14 @@ def check_checkpoint(source: str | None, setting: str) -> None:
 
 
 def fetch_checkpoint(source: str, setting: str) -> None:
-    """Bring a checkpoint to torch's cache, where MMEngine looks for it, if it is a URL and not there yet.
+    """Download a checkpoint to torch's cache, where MMEngine looks for it, if it is a URL.
 
     Args:
         source (str): Path, URL, or a name with a scheme of OpenMMLab's.
-        setting (str): Where it is named, for the message.
+        setting (str): The setting that names it, for the message.
 
     Raises:
-        CheckpointError: If the URL cannot be fetched.
+        CheckpointError: The URL cannot be downloaded.
     """
     if not source.startswith(('http://', 'https://')):
         return

@@ -1,4 +1,4 @@
-"""Read a config, and find out which library of OpenMMLab it is of."""
+"""Read a config, and find the OpenMMLab library that it belongs to."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ LIBRARIES = ('mmdet', 'mmrotate', 'mmpretrain')
 
 
 def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
-    """Read a config file, and make the library that it is of the one that short type names belong to.
+    """Read a config file, and make its library the default scope of type names.
 
     Args:
         path (str): The file.
-        options (dict, optional): Settings to change, by their dotted names.
+        options (dict, optional): Settings to change, by dotted names.
 
     Returns:
         Config: The config.
 
     Raises:
-        ConfigError: There is no such file, or it is not a config.
+        ConfigError: The file does not exist, or is not a config.
         DependencyError: It needs a library that is not installed.
     """
     if not Path(path).is_file():
@@ -36,7 +36,7 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
     try:
         cfg = Config.fromfile(path)
     except FileNotFoundError as error:
-        raise ConfigError(f'config {path} inherits from a file that is not there: {error}') from error
+        raise ConfigError(f'config {path} inherits from a file that does not exist: {error}') from error
     except ImportError as error:
         # MMEngine lists the whole sys.path, a line each
         reason = str(error).partition(', the current sys.path')[0]
@@ -59,7 +59,7 @@ def read_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
 
 def library_of(cfg: Config) -> str:
-    """Find the library that a config is of.
+    """Find the library that a config belongs to.
 
     Args:
         cfg (Config): The whole config.

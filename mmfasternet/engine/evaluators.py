@@ -1,4 +1,4 @@
-"""What the evaluators of a config score, and whether they read the same ground truth as the data set."""
+"""Check the evaluators of a config against its data sets."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _name(metric: dict[str, Any]) -> str:
 
 
 def _compare_images(path: Path, annotations: list[Path], setting: str) -> None:
-    """Predictions of images that are no ground truth stop the evaluation, and images without predictions lower AP."""
+    """Predictions for unknown images stop the evaluation; images without predictions lower AP."""
     if any(path.samefile(other) for other in annotations):
         return
     scored, *others = map(_image_names, (path, *annotations))
@@ -108,7 +108,7 @@ def _compare_images(path: Path, annotations: list[Path], setting: str) -> None:
         if images
     ]
     raise ConfigError(
-        f'{setting}: ann_file {path} does not name the images of the data set, {first_few(list(map(str, annotations)))}'
+        f'{setting}: ann_file {path} does not list the images of the data set, {first_few(list(map(str, annotations)))}'
         f': {"; ".join(texts)}. Set {setting}.ann_file to the annotations of the data set'
     )
 

@@ -1,4 +1,4 @@
-"""From a config and a checkpoint to a file for other runtimes."""
+"""Export a trained model to a file for other runtimes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def export(args: Namespace) -> Exported:
 
 
 def _describe_images(cfg: Config) -> dict[str, str]:
-    """What must be done to images before they are given to the network."""
+    """Describe how images are normalized before the network."""
     settings: dict[str, Any] = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     is_rgb = settings.get('bgr_to_rgb') or settings.get('to_rgb')
     known = dict(channels='RGB' if is_rgb else 'BGR', mean=settings.get('mean'), std=settings.get('std'))

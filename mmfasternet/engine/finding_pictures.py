@@ -1,4 +1,4 @@
-"""A sheet of pictures of what the check of a data set found."""
+"""Draw the findings of a data check on one sheet of pictures."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ COLOURS = ('red', 'yellow')
 
 
 def save_sheet(path: Path, findings: Mapping[Path, Sequence[Finding]]) -> bool:
-    """Draw some findings of each kind that can be seen, except mere notes.
+    """Draw some findings of each kind that is visible, except notes.
 
     Args:
         path (Path): The file to write.
         findings (Mapping[Path, Sequence[Finding]]): The findings of each folder of images.
 
     Returns:
-        bool: Whether there was something to draw.
+        bool: Whether there was anything to draw.
     """
     pictures = list(islice(_pictures(findings), MOST))
     if not pictures:

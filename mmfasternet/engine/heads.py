@@ -1,4 +1,4 @@
-"""Do all heads of a model know as many classes as its data has?"""
+"""Check the number of classes of all heads of a model against its data."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def check_class_counts(model: dict[str, Any], meta: dict[str, Any], setting: str
     ]
     if wrong:
         heads = first_few([f'{path} is {number}' for path, number, _ in wrong], 6)
-        options = ' '.join(f'{path}={wanted}' for path, _, wanted in wrong)
+        options = ' '.join(f'{path}={count}' for path, _, count in wrong)
         raise ConfigError(
             f'{setting}: the data has {len(objects)} classes ({first_few(list(objects))}), {heads}; make them the '
             f'same: --cfg-options {options}'
@@ -78,7 +78,7 @@ def _class_counts(node: Any, path: str) -> Iterator[tuple[str, int]]:
 
 
 def _default(kind: Any, name: str) -> int | None:
-    """The default of an argument, looked up in base classes as far as arguments are handed on to them."""
+    """Find the default of an argument, in base classes too if keyword arguments are passed on."""
     for base in kind.__mro__ if isinstance(kind, type) else ():
         if '__init__' not in vars(base):
             continue

@@ -1,4 +1,4 @@
-"""Hooks that the tools put into a run: fast models, pictures, and classes that are those of the checkpoint."""
+"""Hooks that the tools add to a run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AccelerateHook(Hook):
         self.flags = optimize, backend
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Put the copy in the place of the model, whose weights are loaded now.
+        """Replace the model, whose weights are loaded now, with the fast copy.
 
         Args:
             runner (Runner): The runner of the test.
@@ -49,9 +49,9 @@ class AccelerateHook(Hook):
 
 @HOOKS.register_module()
 class CheckpointClassesHook(Hook):
-    """Stops a test or a resumed training whose checkpoint is of other classes than the config.
+    """Stops a test or a resumed training if the checkpoint has other classes than the config.
 
-    The labels of such a model mean other classes: its metrics are wrong, and so are the names in what it writes.
+    The labels of such a model mean other classes: its metrics and the class names in its output would be wrong.
 
     Args:
         split (str): Whose data set names the classes of the config: ``'train'`` or ``'test'``.
@@ -70,7 +70,7 @@ class CheckpointClassesHook(Hook):
             checkpoint (dict): What the file holds.
 
         Raises:
-            CheckpointError: If they differ.
+            CheckpointError: They differ.
         """
         dataset = getattr(runner, f'{self.split}_loop').dataloader.dataset
         classes = getattr(dataset, 'metainfo', {}).get('classes') or ()
@@ -81,7 +81,7 @@ class CheckpointClassesHook(Hook):
                 'take the checkpoint of this config'
             )
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        # a FasterNet compares its own part, whatever its names are in the file
+        # a FasterNet compares its own tensors, under whatever names they have in the file
         networks = tuple(f'{name}.' for name, module in model.named_modules() if isinstance(module, FasterNet))
         sizes = {name: value.shape for name, value in model.state_dict().items() if not name.startswith(networks)}
         wrong = [
@@ -98,7 +98,7 @@ class CheckpointClassesHook(Hook):
 
 @HOOKS.register_module()
 class DrawAllClasses(Hook):
-    """Lets the visualizer draw every class and every type of box: its palette is completed, its boxes are named.
+    """Completes the palette and names the box type, so that the visualizer can draw every class and box.
 
     mmdet's and mmrotate's visualizers stop at a class without a colour, and mmrotate's at horizontal boxes.
     """
@@ -107,7 +107,7 @@ class DrawAllClasses(Hook):
     priority = 'ABOVE_NORMAL'
 
     def before_run(self, runner: Runner) -> None:
-        """Complete the palettes, when the loops have given the visualizer the classes of their data.
+        """Complete the palettes after the loops have set the classes of the visualizer.
 
         Args:
             runner (Runner): The runner of the training or test.
@@ -139,9 +139,9 @@ class DrawAllClasses(Hook):
 
 @HOOKS.register_module()
 class ClassPictures(Hook):
-    """Shows or writes each image of a test with its classes, as mmpretrain's visualizer draws them.
+    """Shows or writes each image of a test with its classes, drawn by mmpretrain's visualizer.
 
-    mmpretrain's own hook hands the images on in BGR where RGB is expected, so that red comes out blue.
+    mmpretrain's own hook passes BGR images where RGB is expected, which swaps red and blue.
 
     Args:
         out_dir (str, optional): Where ``NAME.jpg`` goes, inside the folder of the run. Defaults to None: nowhere.
@@ -162,14 +162,14 @@ class ClassPictures(Hook):
             runner (Runner): The runner of the test.
             batch_idx (int): Not used.
             data_batch (dict): With ``inputs``, images of shape ``(N, 3, H, W)``, BGR.
-            outputs (Sequence[DataSample]): Their true and found classes.
+            outputs (Sequence[DataSample]): Ground truth and predictions.
         """
         inputs = data_batch['inputs']
         # with test-time augmentation a batch for each view, the image as it is last
         images = inputs[-1] if inputs[0].ndim == 4 else inputs
         for image, sample in zip(images, outputs):
             path = Path(sample.img_path)
-            # the same names stand in the folders of several classes and corruptions
+            # folders of several classes and corruptions contain the same names
             parts = sample.get('corruption'), sample.get('severity'), path.parent.name, path.stem
             name = '_'.join(str(part) for part in parts if part)
             runner.visualizer.visualize_cls(

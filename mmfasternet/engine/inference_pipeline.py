@@ -1,4 +1,4 @@
-"""The test pipeline of a config for images without annotations."""
+"""Run the test pipeline of a config on images without annotations."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ NEEDS_ANNOTATIONS = frozenset([
     'ConvertMask2BoxType',
     'GTBoxSubOne_GLIP',
 ])  # fmt: skip
-#: How the names of results begin that only annotations give.
+#: Prefixes of the keys that only annotations provide.
 _ANNOTATION_KEYS = ('gt_', 'ann', 'instances', 'proposals', 'seg_')
-#: Several versions of an image, of which prediction takes the first plain one.
+#: Steps that make several views of an image; prediction takes the first without a flip.
 _BRANCHES = frozenset(['TestTimeAug'])
 
 
 def test_dataset(cfg: Config) -> dict[str, Any] | None:
-    """Find the data set that a config tests on, or validates on where it has no test.
+    """Find the test data set of a config, or its validation data set if it has no test.
 
     Args:
         cfg (Config): The whole config.
@@ -57,7 +57,7 @@ class InferencePipeline:
         cfg (Config): The whole config.
 
     Raises:
-        ConfigError: There is none, or one that cannot work.
+        ConfigError: The config has no test pipeline, or one that cannot run.
 
     Attributes:
         reader (dict): Config of the step that reads a file.
@@ -92,7 +92,7 @@ class InferencePipeline:
             dict: ``inputs`` and ``data_samples`` of one image.
 
         Raises:
-            DataError: The model takes other images.
+            DataError: The image does not fit the model.
         """
         results = dict(
             img=image, img_path=path, img_id=0, sample_idx=0, img_shape=image.shape[:2], ori_shape=image.shape[:2]

@@ -1,4 +1,4 @@
-"""From what the command line names to the images, what to call their results, and their pixels."""
+"""Find the images that a command line names, name their results, and read their pixels."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ def _common_endings() -> str:
 
 
 def result_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Name the results of each image: as the image without its ending, as far as that is unique.
+    """Name the results of each image after the image, without its suffix if that is unique.
 
-    Where it is not, images of one folder keep their endings, and images of several folders get their folders.
+    Otherwise images of one folder keep their suffixes, and images of several folders get their folders.
 
     Args:
         paths (Sequence[Path]): The images.
@@ -155,7 +155,7 @@ def check_results(names: dict[Path, str], out: Path) -> None:
 
 
 class ImageReader:
-    """Reads images as the pipeline of a config does, and never takes a part of a file for the whole.
+    """Reads images like the pipeline of a config, and refuses truncated files.
 
     Args:
         step (dict): The step of the pipeline that reads a file, such as ``LoadImageFromFile``.
@@ -187,13 +187,13 @@ class ImageReader:
                 return loader(dict(img_path=str(path)))['img']
             except MemoryError:
                 raise
-            except Exception:  # whatever a decoder makes of a file that it does not know; the next may know it
+            except Exception:  # a decoder can raise anything for a format that it does not know
                 continue
         raise DataError(f'unreadable image: {reason or "of no known format"}')
 
 
 def _damage(path: Path) -> str:
-    """Say what is wrong with a file as far as Pillow knows its format; OpenCV fills up the rest of a torn file."""
+    """Describe the damage of a file if Pillow knows its format; OpenCV pads a truncated file silently."""
     try:
         with images_of_any_size(), Image.open(path) as image:
             image.load()
@@ -207,7 +207,7 @@ def _damage(path: Path) -> str:
 
 
 def as_picture(image: np.ndarray) -> Image.Image:
-    """Make of an image that a pipeline reads one that can be looked at.
+    """Convert the pixels that a pipeline reads to a picture.
 
     Args:
         image (ndarray): Of shape (H, W) or (H, W, C), BGR, of any type.

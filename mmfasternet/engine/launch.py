@@ -1,4 +1,4 @@
-"""From a config and the command line to a finished training or test, for mmdet, mmrotate and mmpretrain alike."""
+"""Train and test with mmdet, mmrotate and mmpretrain, as the command line asks."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ERO
 
 
 def train(args: Namespace) -> None:
-    """Train as the command line says.
+    """Train a model.
 
     Args:
         args (Namespace): The options of ``tools/train.py``.
 
     Raises:
-        MMFasterNetError: If config, weights or data cannot work; before the model is built.
+        MMFasterNetError: Config, weights or data cannot work. Raised before the model is built.
     """
     cfg = _load_config(args)
     if args.amp:
@@ -66,7 +66,7 @@ def train(args: Namespace) -> None:
 
 
 def test(args: Namespace) -> dict[str, float]:
-    """Test a checkpoint as the command line says.
+    """Test a checkpoint.
 
     Args:
         args (Namespace): The options of ``tools/test.py``.
@@ -75,7 +75,7 @@ def test(args: Namespace) -> dict[str, float]:
         dict: The metrics.
 
     Raises:
-        MMFasterNetError: If config, checkpoint or data cannot work; before the model is built.
+        MMFasterNetError: Config, checkpoint or data cannot work. Raised before the model is built.
     """
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise ConfigError(f'--out {args.out}: the predictions are written as a pickle; name a .pkl file')
@@ -107,7 +107,7 @@ def test(args: Namespace) -> dict[str, float]:
 
 
 def _load_config(args: Namespace) -> Config:
-    """Read the config file and put the options in that both tools have."""
+    """Read the config file and apply the options that both tools have."""
     cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
@@ -124,15 +124,15 @@ def _build_runner(cfg: Config) -> Runner:
 
 @contextmanager
 def _faults_in_one_line(cfg: Config) -> Iterator[None]:
-    """Tell in one line what comes up only while a run goes on: a file that cannot be decoded, or written."""
+    """Report errors that appear only during a run in one line: files that cannot be decoded or written."""
     try:
         yield
     except OSError as error:
         if error.errno not in _DISK_FAULTS:
             raise
         raise DataError(
-            f'{error.filename or cfg.work_dir} cannot be opened or written: {error.strerror}; make room, allow it, or '
-            'name another place'
+            f'{error.filename or cfg.work_dir} cannot be opened or written: {error.strerror}; free space, '
+            'change the permissions, or choose another path'
         ) from error
     except AssertionError as error:
         # from a worker process comes the whole traceback, whose source lines match too
@@ -140,5 +140,5 @@ def _faults_in_one_line(cfg: Config) -> Iterator[None]:
         if not names:
             raise
         raise DataError(
-            f'{names[-1]} cannot be decoded; fetch it again, or take it and its labels out of the data set'
+            f'{names[-1]} cannot be decoded; download it again, or remove it and its labels from the data set'
         ) from None

@@ -1,4 +1,4 @@
-"""Can a data loader be built from its settings?"""
+"""Check that a data loader can be built from its settings."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch.utils.data import DataLoader
 
 from ..errors import ConfigError
 
-#: What MMEngine takes out of the settings before PyTorch gets them.
+#: Settings that MMEngine removes before it builds the PyTorch loader.
 _OF_MMENGINE = {
     'dataset', 'sampler', 'batch_sampler', 'worker_init_fn', 'collate_fn', 'disable_subprocess_warning',
     'num_batch_per_epoch',
 }  # fmt: skip
-#: What is of use to workers alone, and its value without them.
+#: Settings that need workers, and their values without workers.
 _OF_WORKERS = {'persistent_workers': False, 'prefetch_factor': None, 'multiprocessing_context': None, 'timeout': 0}
 
 
@@ -26,7 +26,7 @@ def check_loader(loader: dict[str, Any], setting: str) -> None:
         setting (str): Its name, for the message.
 
     Raises:
-        ConfigError: If PyTorch or MMEngine would refuse them.
+        ConfigError: PyTorch or MMEngine would refuse them.
     """
     options = {name: value for name, value in loader.items() if name not in _OF_MMENGINE}
     if options.get('num_workers', 0) == 0:

@@ -1,4 +1,4 @@
-"""Predictions as JSON files and pictures."""
+"""Write predictions as JSON files and pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the flags of the tools, and the tools themselves, change in a config."""
+"""Change a config as the flags of the tools ask."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def add_default_hook(cfg: Config, name: str, **hook: Any) -> None:
 
 
 def use_fault_tolerant_hooks(cfg: Config) -> None:
-    """Resume exactly, save whole files, stop at NaN: wherever the config has MMEngine's own loops and hooks."""
+    """Replace MMEngine's own loops and checkpoint hook with ours: exact resume, whole files, a stop at NaN."""
     loop = dict(cfg.get('train_cfg') or {})
     kind = loop.get('type') or ('EpochBasedTrainLoop' if loop.pop('by_epoch', True) else 'IterBasedTrainLoop')
     cfg.train_cfg = loop | dict(type=_EXACT_LOOPS.get(resolve_type(kind, LOOPS), kind))
@@ -60,14 +60,14 @@ def use_fault_tolerant_hooks(cfg: Config) -> None:
 
 
 def set_resume(cfg: Config, args: Namespace) -> None:
-    """Go on from a checkpoint if the command line, or torch's elastic launcher after a fault, says so."""
+    """Resume from a checkpoint if the command line asks, or if torch's elastic launcher restarted the run."""
     restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
     newest = newest_whole_checkpoint(cfg.work_dir) if args.resume == 'auto' or restarted else None
     source = newest or (args.resume if args.resume != 'auto' else None)
     if source:
         cfg.resume, cfg.load_from = True, str(source)
     elif args.resume or restarted:
-        print_log(f'nothing to resume from in {cfg.work_dir}: the run starts anew', logger='current')
+        print_log(f'nothing to resume from in {cfg.work_dir}: the run starts from the beginning', logger='current')
 
 
 def set_amp(cfg: Config) -> None:
@@ -119,7 +119,7 @@ def set_visualization(cfg: Config, args: Namespace) -> None:
 
 
 def set_tta(cfg: Config) -> None:
-    """Test the image and its mirror image, and merge the two."""
+    """Test each image and its mirror image, and merge the predictions."""
     library = library_of(cfg)
     models: dict[str, dict[str, Any]] = {
         'mmdet': dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)),
@@ -154,12 +154,12 @@ def set_all_ious(cfg: Config) -> None:
 
 
 def set_submission(cfg: Config, args: Namespace) -> None:
-    """Predict DOTA's test split, which has no labels, and write what is found to a zip."""
+    """Predict DOTA's test split, which has no labels, and write the predictions to a zip."""
     out = Path(args.submission)
     if out.suffix != '.zip':
         raise ConfigError(f'--submission {out}: the server takes a zip; name a .zip file')
-    if out.exists() and not args.overwrite and not _confirm(f'{out} is there already. Replace it?'):
-        raise ConfigError(f'--submission {out} is there already; name another file, or replace it with --overwrite')
+    if out.exists() and not args.overwrite and not _confirm(f'{out} already exists. Replace it?'):
+        raise ConfigError(f'--submission {out} already exists; choose another path, or replace it with --overwrite')
     dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
     if 'DOTADataset' not in type_names(dataset, DATASETS):
         raise ConfigError(f'--submission is for DOTA, but the config tests on a {dataset.type}')
@@ -170,12 +170,12 @@ def set_submission(cfg: Config, args: Namespace) -> None:
 
 
 def _confirm(question: str) -> bool:
-    """Ask who sits at the terminal, if anybody does."""
+    """Ask for confirmation if there is a terminal."""
     return sys.stdin.isatty() and input(f'{question} [y/N] ').strip().lower() in ('y', 'yes')
 
 
 def set_dataloader_defaults(cfg: Config, *names: str) -> None:
-    """Add what ends a worker in good time, and what mmpretrain's own tools add to its configs."""
+    """Let workers end with their parent, and add the defaults of mmpretrain's own tools."""
     for name in names:
         loader = cfg.get(name)
         if not loader:

@@ -1,4 +1,4 @@
-"""A colour for every class, however few a data set has."""
+"""Complete a palette, so that every class has a colour."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BLACK_AND_WHITE = ((0, 0, 0), (255, 255, 255))
 
 
 def complete_palette(palette: Any, count: int) -> list[Colour]:
-    """Give every class a colour: the given ones first, then those that differ most from all before.
+    """Give every class a colour: first the given ones, then colours that differ most from all others.
 
     Args:
         palette (list | tuple | str, optional): Colours as RGB, names or hexadecimal; one colour for all classes; a

@@ -1,4 +1,4 @@
-"""From images on disk to pictures and JSON files of what a detector or classifier predicts."""
+"""Predict images with a detector or classifier, and write pictures and JSON files."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Detector:
         overlap (int, optional): How many pixels neighbouring tiles share. Defaults to None: a fifth of the tile.
 
     Raises:
-        ConfigError: It is no detector, or a setting cannot work.
+        ConfigError: The config is not of a detector, or a setting cannot work.
         CheckpointError: The weights are not there, or belong to another model.
     """
 

@@ -1,4 +1,4 @@
-"""Is all there that a run needs? Told in one line before the model is built, not in a traceback after it."""
+"""Check before the model is built that a run can succeed, and report what prevents it in one line."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _CHECKS = {'coco': check_coco, 'dota': check_dota, 'classes': check_class_folder
 def check(cfg: Config, mode: str) -> None:
     """Check the backbone's arch, the checkpoints and the data that a run will use.
 
-    The first process checks for all; what it downloads the others find.
+    Only the first process checks; the others use what it downloads.
 
     Args:
         cfg (Config): The whole config, with the command line's options in it.
         mode (str): ``'train'`` or ``'test'``.
 
     Raises:
-        ConfigError: If a FasterNet has an unknown ``arch``, or a setting is not of the kind that is needed.
-        CheckpointError: If a file of weights is not there.
-        DataError: If images or annotations are not there, are malformed, or do not fit the config.
+        ConfigError: A FasterNet has an unknown ``arch``, or a setting has the wrong type.
+        CheckpointError: A file of weights does not exist.
+        DataError: Images or annotations do not exist, are malformed, or do not fit the config.
     """
     if not is_first_process():
         return
@@ -67,7 +67,7 @@ def check(cfg: Config, mode: str) -> None:
         check_schedules(cfg)
     else:
         _check_whole_images(cfg)
-    # last, as it can take long
+    # last, because it can take long
     for source, setting in sources:
         fetch_checkpoint(source, setting)
 
@@ -93,7 +93,7 @@ def _check_split(cfg: Config, split: str) -> None:
 
 
 def _check_steps(loader: dict[str, Any], samples: int, processes: int) -> None:
-    """An epoch without a step would end at once, with checkpoints of the model as it was."""
+    """Refuse an epoch without a step: it would end at once and save an untrained model."""
     drops_last = loader.get('drop_last') or (loader.get('batch_sampler') or {}).get('drop_last')
     is_endless = any(
         'Infinite' in name or 'MultiSource' in name for name in type_names(loader.get('sampler'), DATA_SAMPLERS)
@@ -108,7 +108,7 @@ def _check_steps(loader: dict[str, Any], samples: int, processes: int) -> None:
 
 
 def check_datasets(datasets: Sequence[DataFiles], scored: Collection[str] = ()) -> Iterator[int | None]:
-    """Check that the data sets of a loader, as far as it is quickly done, are sound and fit the config.
+    """Check that the data sets of a loader, are sound and fit the config, without opening images.
 
     Args:
         datasets (Sequence[DataFiles]): The data sets.
@@ -119,7 +119,7 @@ def check_datasets(datasets: Sequence[DataFiles], scored: Collection[str] = ()) 
         Iterator[int | None]: How many samples each has; None if only its own class can say.
 
     Raises:
-        DataError: If not.
+        DataError: They are not.
     """
     reports = []
     for files in datasets:
@@ -180,7 +180,7 @@ def _log(report: Report, files: DataFiles) -> None:
 
 
 def _check_whole_images(cfg: Config) -> None:
-    """Scoring whole images comes after hours of testing: see first that there is what it reads."""
+    """Check what scoring whole images reads, which comes after hours of testing."""
     for evaluator in metrics_of(cfg, 'test'):
         names = type_names(evaluator, METRICS)
         if not names & {'WholeImageDOTAMetric', 'DOTASubmission'}:

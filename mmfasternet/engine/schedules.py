@@ -1,4 +1,4 @@
-"""Do the schedules of the learning rate and the like end with the training?"""
+"""Check that the schedules of the learning rate and others end with the training."""
 
 from __future__ import annotations
 

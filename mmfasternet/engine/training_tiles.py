@@ -1,4 +1,4 @@
-"""How large the images were that an oriented detector was trained on."""
+"""Find the size of the images that an oriented detector was trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features that nothing uses: their norms get no gradient, at which several processes stop in the second step."""
+"""Handle features that nothing uses: their norms get no gradient, which stops distributed training in step 2."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def handle_unused_features(cfg: Config) -> None:
     Which ones, a forward pass of the model with a tiny image shows. If that fails, nothing is changed.
 
     Args:
-        cfg (Config): The whole config, with its ``launcher``. ``find_unused_parameters`` is set if need be.
+        cfg (Config): The whole config, with its ``launcher``. ``find_unused_parameters`` is set if it is needed.
     """
     if cfg.get('launcher', 'none') == 'none' or 'strategy' in cfg:
         return

@@ -86,5 +86,5 @@ def test_flags():
         check_flags(args)
         assert (args.optimize, args.backend) == expected
         AccelerateHook(args.optimize, args.backend)
-    with pytest.raises(ConfigError, match='--optimize and --backend openvino are two ways of computing the same'):
+    with pytest.raises(ConfigError, match='--optimize and --backend openvino exclude each other; choose one'):
         check_flags(Namespace(optimize='bf16', backend='openvino'))

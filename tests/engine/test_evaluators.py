@@ -54,7 +54,7 @@ def test_a_missing_file(kind, split, files):
 def test_the_file_of_another_split(files):
     cfg = Config(dict(val_evaluator=dict(type='CocoMetric', ann_file=str(files['train']))))
     with pytest.raises(
-        ConfigError, match=r'ann_file .*train2017.json does not name the images of the data set.*val2017'
+        ConfigError, match=r'ann_file .*train2017.json does not list the images of the data set.*val2017'
     ):
         check_evaluators(cfg, 'val', [files['val']])
     check_evaluators(cfg, 'val', [files['train']])
@@ -63,7 +63,7 @@ def test_the_file_of_another_split(files):
 @pytest.mark.parametrize('kind', ['LVISMetric', 'CocoPanopticMetric', 'CocoOccludedSeparatedMetric'])
 def test_the_file_of_another_split_in_other_evaluators(kind, files):
     evaluator = [dict(type='DumpDetResults'), dict(type=kind, ann_file=str(files['train']))]
-    with pytest.raises(ConfigError, match='test_evaluator: ann_file .*train2017.json does not name the images'):
+    with pytest.raises(ConfigError, match='test_evaluator: ann_file .*train2017.json does not list the images'):
         check_evaluators(Config(dict(test_evaluator=evaluator)), 'test', [files['val']])
 
 

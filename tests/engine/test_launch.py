@@ -130,7 +130,7 @@ default_hooks.update(checkpoint=dict(type='CheckpointHook', interval=2))
 def test_a_work_dir_that_cannot_be_written_to(configured, tmp_path, monkeypatch):
     (tmp_path / 'file').write_text('')
     monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: Path(cfg.work_dir).mkdir())
-    with pytest.raises(DataError, match='file/work cannot be opened or written: Not a directory; make room'):
+    with pytest.raises(DataError, match='file/work cannot be opened or written: Not a directory; free space'):
         configured('train', work_dir=str(tmp_path / 'file' / 'work'))
 
 
@@ -206,7 +206,7 @@ def test_a_submission_that_is_there_is_replaced_only_if_wanted(configured, tmp_p
     if is_replaced:
         assert configured('test', DOTA, submission=str(out)).test_evaluator.out == str(out)
     else:
-        with pytest.raises(ConfigError, match='is there already; .* --overwrite'):
+        with pytest.raises(ConfigError, match='already exists; .* --overwrite'):
             configured('test', DOTA, submission=str(out))
 
 
@@ -219,7 +219,7 @@ def test_mmpretrain_gets_what_its_own_tools_add(configured):
 @pytest.mark.parametrize('mode, text, options, message', [
     ('train', TEXT, dict(config='nowhere.py'), r'config nowhere.py does not exist \(looked in /'),
     ('train', 'model = dict(', {}, 'cannot be read: '),
-    ('train', "_base_ = './nowhere.py'", {}, 'inherits from a file that is not there'),
+    ('train', "_base_ = './nowhere.py'", {}, 'inherits from a file that does not exist'),
     ('train', TEXT.replace("'OptimWrapper'", "'Other'"), dict(amp=True), "optim_wrapper.type is 'Other'"),
     ('train', TEXT.replace('auto_scale_lr', 'other'), dict(auto_scale_lr=True), r'-lr: .* dict\(base_batch_size'),
     ('train', TEXT, dict(cfg_options={'custom_hooks.0.type': 'EMAHook'}), 'custom_hooks is .* list of dicts'),

@@ -106,7 +106,7 @@ def test_submission(trained):
         [sys.executable, *map(str, command)], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
     assert again.returncode == 2
-    assert again.stderr.splitlines()[-1].startswith('error: --submission out/Task1.zip is there already')
+    assert again.stderr.splitlines()[-1].startswith('error: --submission out/Task1.zip already exists')
     before = (folder / 'out/Task1.zip').read_bytes()
     run(folder, *command[:5], '--overwrite', *command[5:])
     assert (folder / 'out/Task1.zip').read_bytes() == before
