@@ -51,22 +51,28 @@ class Mask(NamedTuple):
         return full
 
 
-def write_json(path: Path, image: Path, size: tuple[int, int], found: InstanceData, classes: Sequence[str]) -> None:
+def write_json(
+    path: Path, image: Path, size: tuple[int, int], predictions: InstanceData, classes: Sequence[str]
+) -> None:
     """Write predicted objects as JSON, a line an object.
 
     Args:
         path (Path): The file to write.
         image (Path): The image.
         size (tuple[int, int]): Its width and height in pixels.
-        found (InstanceData): The predictions: ``bboxes`` of shape (N, 4), (N, 5) or (N, 8), ``scores``, ``labels``
+        predictions (InstanceData): ``bboxes`` of shape (N, 4), (N, 5) or (N, 8), ``scores``, ``labels``
             and, if the model has them, ``masks``.
         classes (Sequence[str]): Names of the classes in the order of the labels.
     """
     width, height = size
-    places = _upright_places(found, width, height) if found.bboxes.size(1) == 4 else _oriented_places(found)
+    places = (
+        _upright_places(predictions, width, height)
+        if predictions.bboxes.size(1) == 4
+        else _oriented_places(predictions)
+    )
     objects = [
         {'class': classes[label], 'label': label, 'score': score, **place}
-        for label, score, place in zip(found.labels.tolist(), found.scores.tolist(), places)
+        for label, score, place in zip(predictions.labels.tolist(), predictions.scores.tolist(), places)
     ]
     _write_lines(path, {'image': str(image), 'width': width, 'height': height}, 'objects', objects)
 
@@ -93,28 +99,28 @@ def _write_lines(path: Path, head: dict[str, Any], name: str, items: Sequence[di
         draft.write_text(f'{json.dumps(head)[:-1]}, "{name}": [\n{lines}\n]}}\n')
 
 
-def _oriented_places(found: InstanceData) -> list[dict[str, Any]]:
+def _oriented_places(predictions: InstanceData) -> list[dict[str, Any]]:
     """Give boxes as four corners and, if they are rectangles, as centre, size and angle."""
-    names = ('cx', 'cy', 'w', 'h', 'angle') if found.bboxes.size(1) == 5 else ()
+    names = ('cx', 'cy', 'w', 'h', 'angle') if predictions.bboxes.size(1) == 5 else ()
     return [
         {**dict(zip(names, box)), 'corners': quad}
-        for box, quad in zip(found.bboxes.tolist(), corners(found.bboxes).round(2).tolist())
+        for box, quad in zip(predictions.bboxes.tolist(), corners(predictions.bboxes).round(2).tolist())
     ]
 
 
-def _upright_places(found: InstanceData, width: int, height: int) -> list[dict[str, Any]]:
+def _upright_places(predictions: InstanceData, width: int, height: int) -> list[dict[str, Any]]:
     """Boxes by two corners, and masks in COCO's run lengths."""
-    places: list[dict[str, Any]] = [{'bbox': box} for box in found.bboxes.tolist()]
-    if 'masks' in found:
+    places: list[dict[str, Any]] = [{'bbox': box} for box in predictions.bboxes.tolist()]
+    if 'masks' in predictions:
         from pycocotools.mask import encode
 
-        for place, mask in zip(places, found.masks):
+        for place, mask in zip(places, predictions.masks):
             runs = encode(np.asfortranarray(mask.whole(height, width), dtype=np.uint8))
             place['mask'] = {'size': runs['size'], 'counts': runs['counts'].decode()}
     return places
 
 
-def draw_oriented(path: Path, image: Image.Image, found: InstanceData, dataset_meta: dict[str, Any]) -> None:
+def draw_oriented(path: Path, image: Image.Image, predictions: InstanceData, dataset_meta: dict[str, Any]) -> None:
     """Draw boxes of any type in the colours of their classes, with a legend below.
 
     Aerial images show hundreds of objects: a name beside each, as mmrotate's visualizer writes it, would hide them.
@@ -122,15 +128,15 @@ def draw_oriented(path: Path, image: Image.Image, found: InstanceData, dataset_m
     Args:
         path (Path): The picture to write.
         image (Image): The image, RGB.
-        found (InstanceData): The predictions.
+        predictions (InstanceData): The predictions.
         dataset_meta (dict): The ``classes`` and their ``palette``.
     """
-    counts = Counter(found.labels.tolist())
+    counts = Counter(predictions.labels.tolist())
     names, palette = dataset_meta['classes'], dataset_meta['palette']
     entries = [(f'{names[label]} {count}', tuple(palette[label])) for label, count in sorted(counts.items())]
     drawn = image.copy()
     pen = ImageDraw.Draw(drawn)
-    for quad, label in zip(corners(found.bboxes), found.labels.tolist()):
+    for quad, label in zip(corners(predictions.bboxes), predictions.labels.tolist()):
         closed = [tuple(point) for point in quad[[0, 1, 2, 3, 0]].tolist()]
         pen.line(closed, fill=tuple(palette[label]), width=2)
     _save(path, _with_legend(drawn, entries))
@@ -178,21 +184,21 @@ def _save(path: Path, picture: Image.Image) -> None:
         picture.save(draft, 'JPEG', quality=90, subsampling=0)
 
 
-def draw_upright(path: Path, image: Image.Image, found: InstanceData, visualizer: Visualizer) -> None:
+def draw_upright(path: Path, image: Image.Image, predictions: InstanceData, visualizer: Visualizer) -> None:
     """Draw boxes, masks and names as mmdet does.
 
     Args:
         path (Path): The picture to write.
         image (Image): The image, RGB.
-        found (InstanceData): The predictions.
+        predictions (InstanceData): The predictions.
         visualizer (Visualizer): mmdet's.
     """
     from mmdet.structures import DetDataSample
 
-    shown = InstanceData(bboxes=found.bboxes, scores=found.scores, labels=found.labels)
+    shown = InstanceData(bboxes=predictions.bboxes, scores=predictions.scores, labels=predictions.labels)
     # masks of the whole of a large image would take gigabytes, so there the boxes have to do
-    if 'masks' in found and len(found) and found.masks[0].pixels.shape == (image.height, image.width):
-        shown.masks = np.stack([mask.pixels for mask in found.masks])
+    if 'masks' in predictions and len(predictions) and predictions.masks[0].pixels.shape == (image.height, image.width):
+        shown.masks = np.stack([mask.pixels for mask in predictions.masks])
     sample = DetDataSample(pred_instances=shown)
     with whole_file(path) as draft:
         visualizer.add_datasample(

@@ -126,14 +126,14 @@ class Detector:
         """
         pixels = _as_pixels(image)
         height, width = pixels.shape[:2]
-        found = []
+        predictions = []
         windows = self.windows(width, height)
         batches = [windows[start : start + BATCH_SIZE] for start in range(0, len(windows), BATCH_SIZE)]
         for batch in tqdm(batches, 'tiles', leave=False, disable=len(batches) == 1):
             samples = _run(self.model, [self.pipeline(_cut(pixels, window)) for window in batch.tolist()])
             for (x, y, *_), sample in zip(batch.tolist(), samples):
-                found.append(((x, y), self._keep(_instances(sample), x, y)))
-        return merge_tiles(found, self.nms_cfg) if len(found) > 1 else found[0][1]
+                predictions.append(((x, y), self._keep(_instances(sample), x, y)))
+        return merge_tiles(predictions, self.nms_cfg) if len(predictions) > 1 else predictions[0][1]
 
     def _keep(self, instances: InstanceData, x: int, y: int) -> InstanceData:
         """Keep those with a high score, and of their masks no more than the tile."""
@@ -155,17 +155,17 @@ class Detector:
             out (Path): The files to write, without ending.
             pixels (ndarray): The image as the test pipeline reads it.
         """
-        found = self(pixels)
+        predictions = self(pixels)
         picture = as_picture(pixels)
-        names = _name_all(self.dataset_meta, found.labels.tolist())
+        names = _name_all(self.dataset_meta, predictions.labels.tolist())
         meta = with_palette({**self.dataset_meta, 'classes': names})
         with write_faults(out.parent, '--out'):
-            write_json(_add(out, '.json'), path, picture.size, found, names)
-            if self.visualizer and found.bboxes.size(1) == 4:
+            write_json(_add(out, '.json'), path, picture.size, predictions, names)
+            if self.visualizer and predictions.bboxes.size(1) == 4:
                 self.visualizer.dataset_meta = meta
-                draw_upright(_add(out, '.jpg'), picture, found, self.visualizer)
+                draw_upright(_add(out, '.jpg'), picture, predictions, self.visualizer)
             else:
-                draw_oriented(_add(out, '.jpg'), picture, found, meta)
+                draw_oriented(_add(out, '.jpg'), picture, predictions, meta)
 
 
 class Classifier:
