@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3),python
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-dota demo-cls test lint
+.PHONY: help setup demo demo-dota demo-cls test test-fast lint
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -20,9 +20,14 @@ demo-dota: setup ## the same with oriented R-CNN on a drawn DOTA, from raw image
 demo-cls: setup ## the same with a classifier on a drawn ImageNet, also corrupted and in other styles
 	@$(RUN) tools/dev/demo.py imagenet
 
-test: setup lint ## lint, then the whole test suite with its coverage (40 minutes on 2 cores)
-	$(RUN) -m coverage run -m pytest
-	$(RUN) -m coverage report
+# a process for each core, of one thread each: more threads would wait for each other
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n logical --dist loadfile
+
+test: setup lint ## lint, then the whole test suite with its coverage
+	$(PYTEST) --cov --cov-report=term
+
+test-fast: setup ## the tests that take a moment each, for use while you work
+	$(PYTEST) -m "not slow"
 
 lint: setup ## what CI asks of the code's form
 	$(RUN) -m ruff check .
