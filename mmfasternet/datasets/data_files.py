@@ -33,7 +33,7 @@ if IS_CHECKOUT:
     _HINTS['CocoDataset'] += '; `python tools/make_miniature.py coco data/coco` draws a small one'
     _HINTS['ImageNet'] += '; `python tools/make_miniature.py imagenet` draws a small one for the mini configs'
 #: What the settings of a data set must be that are looked at here, if they are there.
-_SETTINGS = {
+_SETTINGS: dict[str, Any] = {
     'type': (str, type, FunctionType),
     'data_root': str,
     'ann_file': str,

@@ -82,7 +82,7 @@ def _default(kind: Any, name: str) -> int | None:
     for base in kind.__mro__ if isinstance(kind, type) else ():
         if '__init__' not in vars(base):
             continue
-        arguments = inspect.signature(base.__init__).parameters
+        arguments = inspect.signature(vars(base)['__init__']).parameters
         if name in arguments:
             default = arguments[name].default
             return default if isinstance(default, int) else None

@@ -160,7 +160,7 @@ def draw_classes(path: Path, image: Image.Image, ranked: Sequence[tuple[int, flo
 def _with_legend(image: Image.Image, entries: Sequence[tuple[str, Any]]) -> Image.Image:
     """Put texts below an image, each with a field of its colour if it has one."""
     font = ImageFont.load_default(LETTERS)
-    placed = []
+    placed: list[tuple[int, int, str, Any]] = []
     x, y = LETTERS // 2, image.height + LETTERS // 2
     for text, colour in entries:
         length = round(font.getlength(text)) + 3 * LETTERS

@@ -134,13 +134,13 @@ def set_tta(cfg: Config) -> None:
         )
     dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
     if 'tta_pipeline' not in cfg:
-        *steps, pack = deepcopy(dataset.pipeline)
+        *steps, pack = deepcopy(dataset['pipeline'])
         if 'meta_keys' in pack:
             pack.meta_keys = (*pack.meta_keys, 'flip', 'flip_direction')
         flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
         cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
     cfg.model = ConfigDict(**cfg.get('tta_model', models.get(library)), module=cfg.model)
-    dataset.pipeline = cfg.tta_pipeline
+    dataset['pipeline'] = cfg.tta_pipeline
 
 
 def set_all_ious(cfg: Config) -> None:
@@ -162,10 +162,10 @@ def set_submission(cfg: Config, args: Namespace) -> None:
         raise ConfigError(f'--submission {out} already exists; choose another path, or replace it with --overwrite')
     dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
     if 'DOTADataset' not in type_names(dataset, DATASETS):
-        raise ConfigError(f'--submission is for DOTA, but the config tests on a {dataset.type}')
+        raise ConfigError(f'--submission is for DOTA, but the config tests on a {dataset["type"]}')
     dataset.update(ann_file='', data_prefix=dict(img_path='test/images/'))
     needs_labels = {'LoadAnnotations', 'ConvertBoxType', 'ConvertMask2BoxType'}
-    dataset.pipeline = [step for step in dataset.pipeline if not type_names(step, TRANSFORMS) & needs_labels]
+    dataset['pipeline'] = [step for step in dataset['pipeline'] if not type_names(step, TRANSFORMS) & needs_labels]
     cfg.test_evaluator = dict(type='DOTASubmission', out=str(out))
 
 

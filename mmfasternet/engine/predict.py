@@ -367,6 +367,7 @@ def predict(args: Namespace) -> None:
     init_default_scope(library)
     read = ImageReader(InferencePipeline(cfg).reader)
     device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')
+    predictor: Classifier | Detector
     if library == 'mmpretrain':
         predictor = Classifier(cfg, args.checkpoint, device)
     else:

@@ -131,7 +131,7 @@ def check_datasets(datasets: Sequence[DataFiles], scored: Collection[str] = ()) 
         problem = check_use(reports, datasets[0].setting.startswith('train'), bool(scored))
         if problem:
             raise DataError(f'{datasets[0].setting}: {problem.kind.title}, {problem.kind.outcome}: {problem}')
-    return (report and report.kept_images for report in reports)
+    return (None if report is None else report.kept_images for report in reports)
 
 
 def check_files(

@@ -239,7 +239,7 @@ def check_annotations(
     tell(NOT_SCORED, are_scored & ~is_crowd & is_huge)
     scores_masks = (are_scored if reads_file else are_left) & ('segm' in scored)
     if with_masks or scores_masks.any():
-        indices = np.flatnonzero((are_left & with_masks) | scores_masks)
+        indices = np.flatnonzero((are_left & with_masks) | scores_masks).tolist()
         for index in odd_masks([objects[index].get('segmentation') for index in indices], indices):
             item, image = objects[index], frames[index]
             fault = mask_fault(item.get('segmentation'), image, bool(scores_masks[index]))
