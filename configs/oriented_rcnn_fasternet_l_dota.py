@@ -1,7 +1,3 @@
-_base_ = './_base_/oriented_rcnn_dota.py'
+_base_ = ['./_base_/oriented_rcnn_dota.py', './_base_/fasternet_l.py']
 
-weights = 'https://github.com/JierunChen/FasterNet/releases/download/v1.0/fasternet_l-epoch.299-val_acc1.83.5060.pth'
-model = dict(
-    backbone=dict(arch='l', init_cfg=dict(type='Pretrained', checkpoint=weights)),
-    neck=dict(in_channels=[192, 384, 768, 1536]),
-)
+model = _base_.pop('detector')

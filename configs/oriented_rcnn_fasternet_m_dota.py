@@ -1,7 +1,3 @@
-_base_ = './_base_/oriented_rcnn_dota.py'
+_base_ = ['./_base_/oriented_rcnn_dota.py', './_base_/fasternet_m.py']
 
-weights = 'https://github.com/JierunChen/FasterNet/releases/download/v1.0/fasternet_m-epoch.291-val_acc1.82.9620.pth'
-model = dict(
-    backbone=dict(arch='m', init_cfg=dict(type='Pretrained', checkpoint=weights)),
-    neck=dict(in_channels=[144, 288, 576, 1152]),
-)
+model = _base_.pop('detector')

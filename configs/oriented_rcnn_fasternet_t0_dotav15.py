@@ -1,7 +1,3 @@
-_base_ = './_base_/oriented_rcnn_dotav15.py'
+_base_ = ['./_base_/oriented_rcnn_dotav15.py', './_base_/fasternet_t0.py']
 
-weights = 'https://github.com/JierunChen/FasterNet/releases/download/v1.0/fasternet_t0-epoch.281-val_acc1.71.9180.pth'
-model = dict(
-    backbone=dict(arch='t0', init_cfg=dict(type='Pretrained', checkpoint=weights)),
-    neck=dict(in_channels=[40, 80, 160, 320]),
-)
+model = _base_.pop('detector')

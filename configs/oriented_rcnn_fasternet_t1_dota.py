@@ -1,7 +1,3 @@
-_base_ = './_base_/oriented_rcnn_dota.py'
+_base_ = ['./_base_/oriented_rcnn_dota.py', './_base_/fasternet_t1.py']
 
-weights = 'https://github.com/JierunChen/FasterNet/releases/download/v1.0/fasternet_t1-epoch.291-val_acc1.76.2180.pth'
-model = dict(
-    backbone=dict(arch='t1', init_cfg=dict(type='Pretrained', checkpoint=weights)),
-    neck=dict(in_channels=[64, 128, 256, 512]),
-)
+model = _base_.pop('detector')

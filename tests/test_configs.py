@@ -33,6 +33,7 @@ def load(path):
 def test_builds_with_nothing_imported_by_hand(path):
     cfg = load(path)
     assert cfg.custom_imports == dict(imports=['mmfasternet'], allow_failed_imports=False)
+    assert 'detector' not in cfg, 'a copy of the backbone that nothing reads'
     assert MODELS.build(cfg.model).backbone.__class__.__name__ == 'FasterNet'
 
 
@@ -64,6 +65,18 @@ def test_mask_rcnn_coco_is_the_papers_recipe(arch):
     model = MODELS.build(cfg.model)
     if arch in MASK_RCNN_PARAMETERS:
         assert sum(p.numel() for p in model.parameters()) == MASK_RCNN_PARAMETERS[arch]
+
+
+@pytest.mark.parametrize('arch', WEIGHTS)
+def test_what_the_detectors_of_a_variant_share_exists_once(arch):
+    channels = [ARCHITECTURES[arch]['embed_dims'] * 2**i for i in range(4)]
+    for fact in (WEIGHTS[arch], str(channels)):
+        files = [path.name for path in (ROOT / 'configs').rglob('*.py') if fact in path.read_text()]
+        assert files == [f'fasternet_{arch}.py'], fact
+    detectors = [path for path in CONFIGS if f'rcnn_fasternet_{arch}_' in path.stem]
+    assert len(detectors) >= 3
+    for path in detectors:
+        assert Config.fromfile(path).model.neck.in_channels == channels, path
 
 
 def test_files_are_short():
