@@ -1,4 +1,4 @@
-"""What a ``type`` in a config means: a class, or a registered name with or without a scope."""
+"""Resolve a ``type`` in a config: a class, or a registered name with or without a scope."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from mmengine.registry import Registry
 
 
 def resolve_type(kind: Any, registry: Registry, scope: str | None = None) -> Any:
-    """Find the class that a ``type`` means.
+    """Find the class that a ``type`` refers to.
 
     Args:
         kind (type | str): Such as ``CocoDataset``, ``'CocoDataset'``, ``'mmdet.CocoDataset'`` or
             ``'mmdet.datasets.coco.CocoDataset'``.
-        registry (Registry): Where names are looked up, in a scope and its parents.
-        scope (str, optional): The scope, as ``_scope_`` in a config gives it. Defaults to None: the default scope.
+        registry (Registry): Registry to look names up in, with its parents.
+        scope (str, optional): The scope, such as ``_scope_`` of a config. Defaults to None: the default scope.
 
     Returns:
         type | Callable | None: The class or function; None if the name is not registered.
@@ -27,16 +27,16 @@ def resolve_type(kind: Any, registry: Registry, scope: str | None = None) -> Any
 
 
 def type_names(config: Any, registry: Registry) -> frozenset[str]:
-    """List the names by which the type of a config is known: those of its class and of all its base classes.
+    """Return the names of the class that a config builds, and of all its base classes.
 
-    Names, as the class to compare with can be of a library that is not installed.
+    Names and not classes, because the class to compare with can belong to a library that is not installed.
 
     Args:
         config (dict): The config of a module, hook, data set and so on.
-        registry (Registry): Where names are looked up.
+        registry (Registry): Registry to look names up in.
 
     Returns:
-        frozenset[str]: Without scopes. A name that is not registered stands for itself; empty if there is no type.
+        frozenset[str]: Names without scopes; the name as written if it is not registered; empty if there is no type.
     """
     kind = config.get('type') if isinstance(config, dict) else None
     if not kind:
@@ -49,7 +49,7 @@ def type_names(config: Any, registry: Registry) -> frozenset[str]:
 
 
 def dicts_in(node: Any) -> Iterator[dict[str, Any]]:
-    """Walk over all dicts in a config, outer ones first.
+    """Iterate over all dicts in a config, outer ones first.
 
     Args:
         node (Any): A config, or a part of one.

@@ -1,7 +1,6 @@
-"""Errors that a user can mend, told in one line: what was given, what was expected, where, what to do.
+"""Errors that a user can fix, reported in one line: what was given, what was expected, where, what to do.
 
-The tools print them without a traceback and exit with :data:`EXIT_CODE`. Anything else that is raised is a fault of
-the program.
+The tools print them without a traceback and exit with :data:`EXIT_CODE`. Any other exception is a bug.
 """
 
 import sys
@@ -9,12 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 EXIT_CODE = 2
-#: What a shell makes of Ctrl-C.
+#: The exit code after Ctrl-C, as in a shell.
 INTERRUPTED = 130
 
 
 class MMFasterNetError(Exception):
-    """Base of all mistakes of the user that this package reports."""
+    """Base class of the errors that a user can fix."""
 
 
 class ConfigError(MMFasterNetError, ValueError):
@@ -38,11 +37,11 @@ class DivergenceError(MMFasterNetError, ArithmeticError):
 
 
 def first_few(names: Sequence[str], count: int = 3) -> str:
-    """Name the first of many in a message, and say how many more there are.
+    """List the first names for a message, and count the rest.
 
     Args:
-        names (Sequence[str]): All of them.
-        count (int): How many to name. Defaults to 3.
+        names (Sequence[str]): All names.
+        count (int): How many names to list. Defaults to 3.
 
     Returns:
         str: Such as ``a, b, c and 7 more``.
@@ -52,10 +51,10 @@ def first_few(names: Sequence[str], count: int = 3) -> str:
 
 
 def run_tool(main: Callable[[], int | None]) -> NoReturn:
-    """Run a tool and exit, telling the user's mistakes in one line.
+    """Run a tool and exit; print errors that a user can fix in one line.
 
     Args:
-        main (Callable): The tool; it returns an exit code, or None for 0.
+        main (Callable): The tool's main function; it returns an exit code, or None for 0.
     """
     try:
         sys.exit(main() or 0)

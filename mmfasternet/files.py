@@ -1,4 +1,4 @@
-"""Writing a file so that it is there as a whole or not at all."""
+"""Write a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from tempfile import NamedTemporaryFile
 
 from .errors import ConfigError
 
-#: Bytes that a check writes: a full disk takes an empty file.
+#: How many bytes a check writes; even a full disk can store an empty file.
 PROBE = 4096
-#: How the names of files start that are being written.
+#: The prefix of files that are being written.
 DRAFT = '.part-'
 
 
 @contextmanager
 def whole_file(path: Path, sync: bool = False) -> Iterator[Path]:
-    """Give a file to write beside the wanted one, whose place it takes when all went well.
+    """Give a draft to write in the same folder, which replaces the file if no error occurs.
 
     Args:
-        path (Path): The file wanted; one that is already there is replaced, and its folder is made if need be.
-        sync (bool): Whether to wait until it is on the disk, so that it outlives a power cut too. Defaults to False.
+        path (Path): The file. An existing file is replaced; a missing folder is created.
+        sync (bool): Wait until the file is on the disk, so that it survives a power failure. Defaults to False.
 
     Yields:
-        Path: The file to write, with the same ending.
+        Path: The draft, with the same suffix.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f'{DRAFT}{path.name}')
@@ -41,12 +41,12 @@ def whole_file(path: Path, sync: bool = False) -> Iterator[Path]:
 
 
 def check_writable(path: Path, setting: str, is_folder: bool = False) -> None:
-    """Check that a file can be written, before time goes into what will be in it. Leaves nothing behind.
+    """Check that a file can be written, before its content is computed. Leaves no file or folder behind.
 
     Args:
-        path (Path): The file; it may exist, and its folder need not.
+        path (Path): The file. Neither the file nor its folder has to exist.
         setting (str): The option that names it, for the message.
-        is_folder (bool): Whether it is a folder for several files instead. Defaults to False.
+        is_folder (bool): Whether the path is a folder for several files. Defaults to False.
 
     Raises:
         ConfigError: It cannot be written.
@@ -64,20 +64,17 @@ def check_writable(path: Path, setting: str, is_folder: bool = False) -> None:
         raise _cannot_write(path, setting, error) from error
     finally:
         for parent in made:
-            with suppress(OSError):  # not made, or another process has put something there
+            with suppress(OSError):  # it was not created, or another process has put a file into it
                 parent.rmdir()
 
 
 @contextmanager
 def write_faults(path: Path, setting: str) -> Iterator[None]:
-    """Report in one line what prevents writing: a disk that is full by now, or a folder that is gone.
+    """Report an OSError while writing, such as a full disk or a removed folder, in one line.
 
     Args:
         path (Path): The file or folder that is written.
         setting (str): The option that names it, for the message.
-
-    Yields:
-        None: Within, OSErrors become errors of the user.
 
     Raises:
         ConfigError: It cannot be written.
@@ -93,11 +90,13 @@ def _cannot_write(path: Path, setting: str, error: OSError) -> ConfigError:
     if isinstance(error, (FileExistsError, NotADirectoryError)):
         blocking = next((part for part in (path, *path.parents) if os.path.lexists(part) and not part.is_dir()), path)
         reason = f'{blocking} exists and is not a folder'
-    return ConfigError(f'{setting} {path} cannot be written: {reason}; make room, allow it, or choose another path')
+    return ConfigError(
+        f'{setting} {path} cannot be written: {reason}; make room, change permissions, or choose another path'
+    )
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until a file, or the entries of a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -33,7 +33,7 @@ def test_places_that_cannot_be_written(tmp_path):
         (Path('/proc/predictions'), True, 'No such file or directory'),
         (Path('/sys/predictions'), True, '(Operation not permitted|Permission denied|Read-only file system)'),
     ):
-        expected = f'^--out .* cannot be written: .*{reason}; make room, allow it, or choose another path$'
+        expected = f'^--out .* cannot be written: .*{reason}; make room, change permissions, or choose another path$'
         with pytest.raises(ConfigError, match=expected):
             check_writable(path, '--out', is_folder)
     with pytest.raises(ConfigError, match='--out .* is a folder; expected a file'):

@@ -1,7 +1,7 @@
-"""Check the data of a config before training: what would stop it, and what would be dropped or altered in silence.
+"""Check the data of a config before training: report what stops training, and what it drops or changes silently.
 
-Errors stop a training or teach it what is wrong; warnings are dropped or altered in silence, or likely mistakes; notes
-are left out on purpose. The exit code is 1 if there are errors, else 0.
+Errors stop training or make it learn from wrong labels. Warnings are dropped or changed silently, or are likely
+mistakes. Notes are left out on purpose. The exit code is 1 if there are errors, else 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mmfasternet.errors import run_tool
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog='example: python tools/check_data.py configs/mask_rcnn_fasternet_s_coco.py --splits train',
@@ -26,18 +26,20 @@ def parse_arguments() -> argparse.Namespace:
         nargs='+',
         choices=('train', 'val', 'test'),
         default=['train', 'val', 'test'],
-        help='which data to check (all)',
+        help='splits to check (default: all)',
     )
-    parser.add_argument('--decode', action='store_true', help='decode every image, not only its header; takes long')
     parser.add_argument(
-        '--out', default='work_dirs/check_data', help='folder for the report and pictures (%(default)s)'
+        '--decode', action='store_true', help='decode every image completely (default: read its header); slow'
+    )
+    parser.add_argument(
+        '--out', default='work_dirs/check_data', help='folder for the report and pictures (default: %(default)s)'
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='settings to change, such as train_dataloader.dataset.data_root=data/other/',
+        help='override settings of the config, such as train_dataloader.dataset.data_root=data/other/',
     )
     return parser.parse_args()
 

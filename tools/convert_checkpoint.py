@@ -1,4 +1,4 @@
-"""Convert a checkpoint with a FasterNet in it to the names of this package, of timm, or of the authors' files."""
+"""Convert a checkpoint of a FasterNet to the key names of this package, of timm, or of the authors' files."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from mmfasternet.errors import run_tool
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
-        description=f"{__doc__} Whose file it is, is recognised: the authors', timm's, Lightning's, mmpretrain's or "
-        "mmdet's; plain, nested, averaged (EMA), or of a model that was distributed or compiled.",
+        description=f'{__doc__} It recognises files of the authors, timm, Lightning, mmpretrain and mmdet: plain, '
+        'nested, averaged (EMA), or of a distributed or compiled model.',
         epilog='example: python tools/convert_checkpoint.py epoch_300.pth fasternet_s.safetensors --to timm',
     )
-    parser.add_argument('source', metavar='IN', help='.pth, .bin, .ckpt or .safetensors; a path or a URL')
-    parser.add_argument('out', type=Path, metavar='OUT', help='file to write; .safetensors if it ends so')
+    parser.add_argument('source', metavar='IN', help='path or URL of a .pth, .bin, .ckpt or .safetensors file')
+    parser.add_argument(
+        'out', type=Path, metavar='OUT', help='file to write; the suffix .safetensors selects that format'
+    )
     parser.add_argument(
         '--to',
         required=True,
         choices=TARGETS,
-        help='mmfasternet: a whole model for load_from and tools/test.py; timm: for timm.create_model; '
-        'released: as the authors name it',
+        help='mmfasternet: a complete model for load_from and tools/test.py; timm: for timm.create_model; '
+        "released: the authors' names",
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace OUT if it is there already')
+    parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
     return parser.parse_args()
 
 
 def main() -> None:
-    """Convert, and say what became of the file."""
+    """Convert the checkpoint and report what was written."""
     arguments = parse_arguments()
     is_remote = arguments.source.startswith(('http://', 'https://'))
     path = fetch(arguments.source) if is_remote else Path(arguments.source)

@@ -10,30 +10,32 @@ from mmfasternet.errors import run_tool
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
-        description=f'{__doc__} The file takes images of any number and size, and is written only when what it '
-        'computes on random images is what PyTorch computes.',
+        description=f'{__doc__} The exported network accepts any batch size and image size. The file is written only '
+        "if its outputs on random images equal PyTorch's.",
         epilog='example: python tools/export.py configs/fasternet_s_imagenet.py fasternet_s.pth --format onnx',
     )
     parser.add_argument('config', help='config file of a detector of mmdet or mmrotate, or a classifier of mmpretrain')
-    parser.add_argument('checkpoint', help='checkpoint file, path or URL')
-    parser.add_argument('--format', required=True, choices=FORMATS, help="format; pip install 'mmfasternet[deploy]'")
+    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
+    parser.add_argument(
+        '--format', required=True, choices=FORMATS, help="format; requires pip install 'mmfasternet[deploy]'"
+    )
     parser.add_argument(
         '--out',
         metavar='FILE',
-        help=f'file to write, which ends in {", ".join(FORMATS.values())} (the name of the config, in its work dir)',
+        help=f'file to write, with the suffix {", ".join(FORMATS.values())} (default: work_dirs/NAME/NAME.SUFFIX)',
     )
     parser.add_argument(
         '--backbone-only',
         action='store_true',
-        help="the backbone's features (a detector: the features of its neck; a classifier: its logits)",
+        help='export the backbone alone (default: a detector with its neck, a classifier with its head)',
     )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Export, and say what was written."""
+    """Export the network and report what was written."""
     arguments = parse_arguments()
     done = export(arguments)
     print(f'{done.path}: {done.size / 1e6:.1f} MB, {done.metadata["network"]}')

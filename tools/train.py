@@ -11,39 +11,39 @@ from mmfasternet.errors import run_tool
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Read the command line: mmdet's flags, with mmdet's meaning."""
+    """Parse the command line, which has mmdet's flags with the same meaning."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog='example: python tools/train.py configs/mask_rcnn_fasternet_s_coco.py --amp',
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='where logs and checkpoints go (work_dirs/ and the name of the config)')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG_NAME)')
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by the batch size of all processes over the one that the config is for',
+        help='scale the learning rate by the total batch size divided by the batch size that the config is made for',
     )
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint; without a name, from the newest in the work dir',
+        help='resume from a checkpoint (default: the newest in the work dir)',
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='settings to change, such as train_dataloader.batch_size=4 model.backbone.init_cfg=None; '
+        help='override settings of the config, such as train_dataloader.batch_size=4 model.backbone.init_cfg=None; '
         'lists as key="[a,b]"',
     )
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
         default='none',
-        help='who starts the processes (none)',
+        help='launcher of the processes (default: none)',
     )
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -63,7 +63,7 @@ def test_it_prints_what_it_did(run, tmp_path):
         'lines with faults': ['0', '0', '0'],
     }
     code, printed, _ = run(raw, out, '--size', 48, '--overlap', 16)
-    assert code == 0 and printed.startswith(f'{out}/trainval is already there, with these settings\n{out}/val is ')
+    assert code == 0 and printed.startswith(f'{out}/trainval already exists with these settings\n{out}/val already ')
     code, printed, error = run(raw, out)
     assert code == 2 and printed == '' and error.count('\n') == 1
     assert error.startswith(f'error: {out}/trainval holds tiles of other sizes and overlaps (expected [1024], [200]);')
@@ -142,7 +142,7 @@ def test_ctrl_c_stops_it_in_a_line(tmp_path, option, first):
     assert process.returncode == 130 and printed == '' and 'Traceback' not in error
     assert len(list(records.iterdir())) < 8
     how = ' without --overwrite' if option else ''
-    assert error.splitlines()[-1] == f'stopped; run the same command{how} to go on'
+    assert error.splitlines()[-1] == f'interrupted; run the same command{how} again to resume'
     resumed = subprocess.run(command[:6], capture_output=True, text=True, timeout=300)
     assert resumed.returncode == 0 and (out / 'val/split.json').is_file() and not records.exists()
     assert len(list((out / 'val/images').iterdir())) == 32
