@@ -1,4 +1,4 @@
-"""Trained networks made fast, and exported."""
+"""Fast inference and export of trained networks."""
 
 from .export import FORMATS, PARTS, Exported, ExportError, check_format, export, use_backend
 from .fusion import DTYPES, OptimizedFasterNet, cpu_has_bfloat16, optimize

@@ -1,4 +1,4 @@
-"""A trained network in a file for other runtimes: ONNX, OpenVINO, torch.export."""
+"""Export of trained networks to other runtimes: ONNX, OpenVINO, torch.export."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ..files import whole_file
 from ..models import FasterNet
 from .runtime import ExportedNetwork, check_backend, need_packages
 
-#: The formats, and how their files end.
+#: The formats, and the suffixes of their files.
 FORMATS = {'onnx': '.onnx', 'openvino': '.xml', 'torch-export': '.pt2'}
-#: What each needs, to write a file and to check it.
+#: The packages that each format needs, to write a file and to check it.
 _PACKAGES = {
     'onnx': ('onnx', 'onnxscript', 'onnxruntime'),
     'openvino': ('onnx', 'onnxscript', 'openvino'),
@@ -31,12 +31,12 @@ _PACKAGES = {
 }
 #: The parts of a model that can be exported, in the order in which images go through them.
 PARTS = ('backbone', 'neck', 'head')
-#: How much an exported network may differ from PyTorch, relative, in the norm of an output.
+#: The largest relative difference to PyTorch in the norm of an output.
 TOLERANCE = 1e-4
 
 
 class ExportError(ConfigError, RuntimeError):
-    """A format cannot express a network, or what is exported computes something else."""
+    """A format cannot express a network, or the exported network computes something else."""
 
 
 class Exported(NamedTuple):
@@ -44,9 +44,9 @@ class Exported(NamedTuple):
 
     Attributes:
         path: The file; for OpenVINO the ``.xml``, with the ``.bin`` beside it.
-        size: Bytes, of all that was written.
-        metadata: What stands in the file beside the network, its ``inputs`` and ``outputs`` among it.
-        difference: The largest relative difference to PyTorch found.
+        size: Bytes of all files.
+        metadata: The metadata in the file, such as ``inputs`` and ``outputs``.
+        difference: The largest relative difference to PyTorch.
     """
 
     path: Path
@@ -64,23 +64,23 @@ def export(
 ) -> Exported:
     """Write a trained network to a file, for images of any number and size.
 
-    The file takes its place when what it computes, run on random images of two sizes, is what PyTorch computes.
-    Weights are kept in float32; in ONNX and OpenVINO files batch norms are folded into the convolutions before them.
+    The file is written only if its outputs on random images of two sizes agree with PyTorch's. Weights stay in
+    float32; in ONNX and OpenVINO files batch norms are folded into the convolutions before them.
 
     Args:
         model (Module): A :class:`~mmfasternet.models.FasterNet`, or a detector or classifier whose backbone it is, in
             evaluation mode.
         path (Path): The file: ``.onnx``, ``.xml`` for OpenVINO, which gets a ``.bin`` beside it, or ``.pt2``.
         format (str): ``'onnx'``, ``'openvino'`` or ``'torch-export'``.
-        parts (Sequence[str]): Which of :data:`PARTS` to export, as far as the model has them. Defaults to all: the
+        parts (Sequence[str]): Which of :data:`PARTS` to export, where the model has them. Defaults to all: the
             features of a detector's neck, the logits of a classifier.
-        metadata (dict[str, str], optional): What else to write into the file. Defaults to None.
+        metadata (dict[str, str], optional): Further metadata for the file. Defaults to None.
 
     Returns:
         Exported: What was written.
 
     Raises:
-        ConfigError: If format, path and parts do not go together.
+        ConfigError: If format, path and parts do not fit together.
         DependencyError: If a package is missing.
         ExportError: If the model cannot be exported; a kind of ConfigError.
 
@@ -92,14 +92,14 @@ def export(
     path = Path(path)
     check_format(path, format)
     backbone, network = _choose_parts(model, parts)
-    # the copy is for whatever the exporters do to it, and for models on a GPU or in half precision
+    # a copy, since the exporters may change it, and the model may be on a GPU or in half precision
     network = deepcopy(network).cpu().float().requires_grad_(False)
     images = [torch.randn(shape) for shape in _shapes(backbone.patch_embed.proj.in_channels, backbone.stride)]
     try:
         metadata, difference = _write(network, backbone.stride, images, path, format, metadata or {})
     except (MMFasterNetError, OSError):
         raise
-    except Exception as error:  # the exporters and runtimes have no errors in common
+    except Exception as error:  # the exporters and runtimes raise errors of many classes
         names = ' + '.join(type(part).__name__ for part in network)
         only = '' if len(network) == 1 else "; export the backbone alone, by --backbone-only or parts=('backbone',)"
         raise ExportError(f'export: {format} cannot express {names} ({_in_short(error)}){only}') from error
@@ -115,7 +115,7 @@ def _write(
     format: str,
     metadata: dict[str, str],
 ) -> tuple[dict[str, str], float]:
-    """Write the file and check it; gives its metadata, and the largest relative difference to PyTorch."""
+    """Write the file and check it; return its metadata, and the largest relative difference to PyTorch."""
     with torch.no_grad():
         expected = [_as_tuple(network(x)) for x in images]
     metadata = {
@@ -126,23 +126,23 @@ def _write(
         'stride': str(stride),
     }
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # torch's and the exporters', about their own insides
+        warnings.simplefilter('ignore')  # torch and the exporters warn about their internals
         with _WRITERS[format](network, images[0], path, metadata) as infer, torch.no_grad():
             difference = max(
-                _relative_difference(found, wanted)
-                for x, outputs in zip(images, expected)
-                for found, wanted in zip(_as_tuple(infer(x)), outputs, strict=True)
+                _relative_difference(output, reference)
+                for x, references in zip(images, expected)
+                for output, reference in zip(_as_tuple(infer(x)), references, strict=True)
             )
             if not difference <= TOLERANCE:
                 raise ExportError(
-                    f'{format} computes something else than PyTorch: a relative difference of {difference:.1g}, at '
-                    f'most {TOLERANCE:.0g} is expected; nothing is written to {path}'
+                    f'{format} computes something else than PyTorch: a relative difference of {difference:.1g}, '
+                    f'expected at most {TOLERANCE:.0g}; {path} is not written'
                 )
     return metadata, difference
 
 
 def _in_short(error: Exception) -> str:
-    """The cause of an exporter's error, and the first sentence of what it says."""
+    """Summarize an exporter's error: its cause, and the first line of the message."""
     while error.__cause__ is not None:
         error = error.__cause__
     first = next(filter(str.strip, str(error).splitlines()), '')
@@ -150,50 +150,49 @@ def _in_short(error: Exception) -> str:
 
 
 def check_format(path: Path, format: str) -> None:
-    """Check that a format is known, fits the name of a file, and can be written.
+    """Check that a format is known, fits the suffix of a file, and can be written.
 
     Args:
         path (Path): The file.
         format (str): A key of :data:`FORMATS`.
 
     Raises:
-        ConfigError: If there is no such format, or the name of the file is that of another.
+        ConfigError: If the format is unknown, or the suffix is that of another format.
         DependencyError: If a package is missing.
     """
     if format not in FORMATS:
         raise ConfigError(f'export: format is {format!r}; choose one of {", ".join(FORMATS)}')
     if path.suffix != FORMATS[format]:
-        raise ConfigError(f'export: {path} is to be of format {format}; let its name end in {FORMATS[format]}')
+        raise ConfigError(f'export: {path} has the wrong suffix for format {format}; expected {FORMATS[format]}')
     need_packages(*_PACKAGES[format])
 
 
 def use_backend(model: nn.Module, backend: str, dtype: str = 'float32') -> nn.Module:
     """Let ONNX Runtime or OpenVINO compute the backbone and neck of a model, on the CPU.
 
-    A neck that they cannot express, such as one with deformable convolutions, stays in PyTorch, which one line of the
-    log says.
+    A neck that they cannot express, such as one with deformable convolutions, stays in PyTorch; the log says so.
 
     Args:
         model (Module): A :class:`~mmfasternet.models.FasterNet`, or a detector or classifier whose backbone it is, in
-            evaluation mode. It stays as it is.
+            evaluation mode. It is not changed.
         backend (str): ``'onnxruntime'`` or ``'openvino'``.
         dtype (str): As for :class:`~mmfasternet.deploy.ExportedNetwork`. Defaults to ``'float32'``.
 
     Returns:
-        Module: A copy of the model that is for inference alone.
+        Module: A copy of the model, for inference only.
 
     Raises:
-        ConfigError: If the model cannot be exported, or backend and dtype do not go together.
+        ConfigError: If the model cannot be exported, or the backend does not support the dtype.
         DependencyError: If a package is missing.
     """
     check_backend(backend, dtype)
     if isinstance(model, FasterNet):
         return _exported(model, backend, dtype)
     model = deepcopy(model)
-    # a model for test-time augmentation holds the one that has the backbone
+    # a model for test-time augmentation contains the one that has the backbone
     owners = [module for module in model.modules() if isinstance(getattr(module, 'backbone', None), FasterNet)]
     if not owners:
-        raise ConfigError(f'{type(model).__name__} has no FasterNet as backbone, which {backend} could compute')
+        raise ConfigError(f'{type(model).__name__} has no FasterNet as backbone; expected one for {backend}')
     for owner in owners:
         neck = getattr(owner, 'neck', None)
         try:
@@ -210,7 +209,7 @@ def use_backend(model: nn.Module, backend: str, dtype: str = 'float32') -> nn.Mo
 
 
 def _exported(model: nn.Module, backend: str, dtype: str, parts: Sequence[str] = PARTS[:2]) -> ExportedNetwork:
-    """Parts of a model by way of a file, which the runtime does not need any more when it has read it."""
+    """Export parts of a model to a temporary file and read it."""
     format = 'onnx' if backend == 'onnxruntime' else 'openvino'
     with TemporaryDirectory() as folder:
         path = Path(folder, f'network{FORMATS[format]}')
@@ -219,12 +218,12 @@ def _exported(model: nn.Module, backend: str, dtype: str, parts: Sequence[str] =
 
 
 def _choose_parts(model: nn.Module, parts: Sequence[str]) -> tuple[FasterNet, nn.Sequential]:
-    """The backbone, and all of the model that is to be exported."""
+    """Find the backbone, and the parts of the model to export."""
     if not parts or not set(parts) <= set(PARTS) or parts[0] != PARTS[0]:
         raise ConfigError(f'export: parts are {tuple(parts)}; choose from {", ".join(PARTS)}, the backbone first')
     backbone = model if isinstance(model, FasterNet) else getattr(model, 'backbone', None)
     if not isinstance(backbone, FasterNet):
-        raise ConfigError(f'export: the backbone of {type(model).__name__} is no FasterNet')
+        raise ConfigError(f'export: the backbone of {type(model).__name__} is not a FasterNet')
     if model.training:
         raise ConfigError('export: the model is in training mode; call model.eval() first')
     others = {part: getattr(model, part, None) for part in PARTS[1:] if part in parts}
@@ -233,7 +232,7 @@ def _choose_parts(model: nn.Module, parts: Sequence[str]) -> tuple[FasterNet, nn
 
 
 def _shapes(channels: int, stride: int) -> Iterator[tuple[int, int, int, int]]:
-    """Sizes of images to export with and to check with: large enough for a pyramid on top, and one uneven."""
+    """Shapes of images to export and check with: large enough for a feature pyramid; the second is not divisible."""
     yield 2, channels, 8 * stride, 10 * stride
     yield 1, channels, 9 * stride + 5, 8 * stride + 3
 
@@ -254,13 +253,13 @@ def _as_tuple(outputs: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
 
 
-def _relative_difference(found: Tensor, expected: Tensor) -> float:
-    if found.shape != expected.shape:
+def _relative_difference(output: Tensor, expected: Tensor) -> float:
+    if output.shape != expected.shape:
         return float('inf')
-    return ((found - expected).norm() / expected.norm()).item()
+    return ((output - expected).norm() / expected.norm()).item()
 
 
-# Each of these writes a file, gives what runs it, and lets it take its place when the caller is content.
+# Each of these writes a draft, yields a function that runs it, and renames it unless the caller raises.
 
 
 @contextmanager
@@ -279,14 +278,14 @@ def _write_openvino(
     import openvino
 
     with TemporaryDirectory() as folder:
-        # by way of ONNX: its names and metadata stay, and it is converted within a second
+        # through ONNX, which keeps names and metadata and takes only a second to convert
         _to_onnx(network, images, Path(folder, 'network.onnx'), metadata)
         model = openvino.convert_model(Path(folder, 'network.onnx'))
-        # OpenVINO names the .bin as the .xml, so it lies where whole_file looks for it
+        # OpenVINO names the .bin like the .xml, as whole_file expects
         with whole_file(path) as draft, whole_file(path.with_suffix('.bin')):
             openvino.save_model(model, draft, compress_to_fp16=False)
             yield ExportedNetwork(draft, 'openvino')
-            # until both are there, no .xml stands beside the weights of another network
+            # an old .xml must not be paired with the new .bin
             path.unlink(missing_ok=True)
 
 
@@ -298,7 +297,7 @@ def _write_torch_export(
     program = torch.export.export(network, (images,), dynamic_shapes=(sizes,))
     with whole_file(path) as draft:
         torch.export.save(program, draft, extra_files={'metadata.json': json.dumps(metadata)})
-        # without the guards: torch derives some from the size of its example that nothing in the network asks for
+        # without guards: torch derives some from the size of its example that the network does not need
         yield torch.export.load(draft).module(check_guards=False)
 
 
@@ -317,8 +316,8 @@ def _to_onnx(network: nn.Module, images: Tensor, path: Path, metadata: dict[str,
             verbose=False,
         )
     graph = program.model.graph
-    # the exporter notes of each node which lines of which file on this machine it comes from
-    for noted in (graph, *graph):
-        noted.metadata_props.clear()
+    # the exporter records source files and lines of this machine
+    for part in (graph, *graph):
+        part.metadata_props.clear()
     program.model.metadata_props.update(metadata)
     program.save(path, external_data=False)

@@ -1,4 +1,4 @@
-"""Trained models for inference: norms folded into convolutions, channels last, packed, in bfloat16 on request."""
+"""Fast inference of trained models: folded norms, channels last, packed weights, bfloat16 on request."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from .parts import CheckedForward, contiguous, find_parts, hands_on, log_plain
 from .regions import RegionFeatures, has_fast_regions
 from .runtime import check_size
 
-#: What the network can compute in.
+#: The dtypes that the network can compute in.
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 
 
 def optimize(model: nn.Module, dtype: str = 'float32') -> nn.Module:
-    """Make a trained model with a FasterNet fast, for inference alone.
+    """Make a faster copy, for inference only, of a trained model with a FasterNet.
 
-    On a CPU, oneDNN computes it, from weights that are laid out for it, and neck, heads and RoIAlign of a detector
-    become fast too, as far as they are made of plain layers; images may change their size. Each of them computes its
-    first input in both ways, and stays with plain PyTorch if the two differ, which one line of the log says. Elsewhere
-    the FasterNet is compiled at its first image, and once more when a second size comes, for some tens of seconds each.
-    The model that was given stays as it is; what is returned cannot be trained.
+    On a CPU, oneDNN computes it with weights in oneDNN's own layout, also neck, heads and RoIAlign of a detector, where
+    they consist of plain layers; the images may change their size. Each of these parts computes its first input both
+    ways and stays in plain PyTorch if the outputs differ; the log says so. On other devices, the FasterNet is compiled
+    at its first image, and again at the second image size; each takes some tens of seconds. The given model is not
+    changed; the copy cannot be trained.
 
     Args:
         model (Module): A :class:`~mmfasternet.models.FasterNet`, or a detector or classifier that has one, in
             evaluation mode.
-        dtype (str): What the network computes in: ``'float32'``, in which features change by less than 1e-4 relative,
-            or ``'bfloat16'``, which is faster and less exact. A CPU without bfloat16 instructions gets
-            float32, and a warning. Defaults to ``'float32'``.
+        dtype (str): What the network computes in: ``'float32'``, with a relative difference of the features below
+            1e-4, or ``'bfloat16'``, which is faster and less exact. On a CPU without bfloat16 instructions it warns and
+            uses float32. Defaults to ``'float32'``.
 
     Returns:
         Module: The fast copy.
@@ -54,7 +54,7 @@ def optimize(model: nn.Module, dtype: str = 'float32') -> nn.Module:
         raise ConfigError(f'optimize: dtype is {dtype!r}; choose one of {", ".join(DTYPES)}')
     networks = [module for module in model.modules() if isinstance(module, FasterNet)]
     if not networks:
-        raise ConfigError(f'optimize: {type(model).__name__} has no FasterNet; this is for models whose backbone it is')
+        raise ConfigError(f'optimize: {type(model).__name__} has no FasterNet; expected a model with one')
     if model.training or any(network.training for network in networks):
         raise ConfigError('optimize: the model is in training mode; call model.eval() first')
     if dtype == 'bfloat16' and _on_cpu(model) and not cpu_has_bfloat16():
@@ -74,18 +74,17 @@ def optimize(model: nn.Module, dtype: str = 'float32') -> nn.Module:
 
 
 class OptimizedFasterNet(nn.Module):
-    """A FasterNet that only infers; made by :func:`optimize`.
+    """A FasterNet for inference only; made by :func:`optimize`.
 
     Args:
         network (FasterNet): The network, in evaluation mode. It is changed.
-        dtype (dtype): What it computes in.
+        dtype (dtype): The dtype that it computes in.
     """
 
     def __init__(self, network: FasterNet, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
-        #: Whether the features go as they came: contiguous, in the dtype of the images. What is optimized too takes
-        #: them as they are.
+        #: Whether to make the features contiguous, in the dtype of the images. Optimized parts do not need that.
         self.restores = True
         self.stride = network.stride
         for module in network.modules():
@@ -109,13 +108,13 @@ class OptimizedFasterNet(nn.Module):
             x (Tensor): Images of shape ``(N, in_channels, H, W)``.
 
         Returns:
-            tuple[Tensor]: As :meth:`FasterNet.forward` gives them.
+            tuple[Tensor]: The outputs of :meth:`FasterNet.forward`.
 
         Raises:
             DataError: If the images are smaller than the stride of the last stage.
         """
         check_size(x, self.stride)
-        # one after the other: PyTorch takes more than twice as long for both at once
+        # two steps: PyTorch takes more than twice as long for both at once
         features = self._compute(x.to(memory_format=torch.channels_last).to(self.dtype))
         return tuple(contiguous(feature, x.dtype) for feature in features) if self.restores else features
 
@@ -123,7 +122,7 @@ class OptimizedFasterNet(nn.Module):
         """Stay in evaluation mode.
 
         Raises:
-            ConfigError: If the mode is training, for which the norms are gone.
+            ConfigError: If the mode is training, as the norms are folded away.
         """
         if mode:
             raise ConfigError('an optimized FasterNet cannot be trained; train the model that it was made from')
@@ -131,13 +130,13 @@ class OptimizedFasterNet(nn.Module):
 
 
 def _optimize_neck_and_heads(model: nn.Module, dtype: torch.dtype) -> None:
-    """Make the parts behind the backbone fast, each by itself, as far as they compute the same with packed layers."""
+    """Accelerate the parts after the backbone, each on its own, where packed layers compute the same."""
     parts = list(find_parts(model))
     weighty = [part for part in parts if next(part.parameters(), None) is not None]
     plain = [part for part in weighty if not can_pack(part)]
     if plain:
         log_plain(plain, 'not made of plain convolutions, linear layers and norms alone')
-    # features go on as they are if nothing else looks at them; what heads give is decoded, in float32
+    # pass features on unchanged if nothing else reads them; outputs of heads are decoded in float32
     passes = hands_on(model)
     model.backbone.restores = not passes
     neck = set((getattr(model, 'neck', None) or nn.Identity()).modules())
@@ -148,24 +147,20 @@ def _optimize_neck_and_heads(model: nn.Module, dtype: torch.dtype) -> None:
         elif part in weighty and part not in plain:
             tensors = (*part.parameters(), *part.buffers())
             fast = pack(deepcopy(part, {id(tensor): tensor for tensor in tensors}), dtype)
-        # a plain part, too, may be given features that are not restored
+        # a plain part may also get features that are not restored
         is_between = part in neck or has_fast_regions(part)
         part.forward = CheckedForward(part, fast, dtype, restores=not (passes and is_between))
 
 
 def _fold(conv: nn.Conv2d, norm: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
-    """Put a batch norm's running statistics into the convolution before it; other norms stay."""
+    """Fold a batch norm's running statistics into the convolution before it; other norms stay."""
     if isinstance(norm, _BatchNorm) and norm.running_mean is not None:
         return fuse_conv_bn_eval(conv, norm), nn.Identity()
     return conv, norm
 
 
 def cpu_has_bfloat16() -> bool:
-    """Tell whether this CPU has instructions for bfloat16.
-
-    Returns:
-        bool: Whether it does.
-    """
+    """Return whether this CPU has instructions for bfloat16."""
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ('avx512_bf16', 'amx_bf16', 'bf16'))
 

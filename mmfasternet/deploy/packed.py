@@ -1,8 +1,8 @@
-"""Layers for inference on a CPU: weights laid out for oneDNN once, features in channels last, no compiler needed.
+"""Layers for inference on a CPU: weights in oneDNN's layout, features in channels last, without a compiler.
 
-The operators are those that ``torch.compile`` puts in the place of convolutions and linear layers too. Called directly
-they take images of any size at once, where a compiled graph takes tens of seconds to start and, once sizes change, lays
-out the weights anew at every call.
+``torch.compile`` uses the same operators for convolutions and linear layers. Called directly, they accept images of any
+size immediately. A compiled graph takes tens of seconds to start and, once sizes change, converts the weights at every
+call.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _ops = torch.ops.mkldnn
 #: Activations that oneDNN computes while it writes the output: attribute, scalars, algorithm.
 _FUSED = {nn.ReLU: ('relu', [], ''), nn.GELU: ('gelu', [], 'none')}
 _NOT_FUSED: tuple[str, list, str] = ('none', [], '')
-#: How many shapes of input a convolution is ready for at once: the levels of a feature pyramid, and some more.
+#: For how many input shapes a convolution caches its weights: the levels of a feature pyramid, and some more.
 _SHAPES = 8
-#: Where the plain layers are defined, and mmcv's subclasses of them, which only differ for ancient torch.
+#: The modules of the plain layers, and of mmcv's subclasses, which only differ for very old torch versions.
 _PLAIN = (
     'torch.nn.modules.conv',
     'torch.nn.modules.linear',
@@ -34,8 +34,8 @@ _PLAIN = (
 class PackedConv2d(nn.Module):
     """A convolution, transposed or not.
 
-    The best layout of the weights depends on the shape of the input, and another one can cost many times the
-    convolution itself. So each shape gets its own, and shapes that agree share one.
+    The best layout of the weights depends on the shape of the input, and converting them can cost many times the
+    convolution itself. So the layer caches the weights for each shape; shapes with the same layout share them.
 
     Args:
         conv (Conv2d | ConvTranspose2d): The layer.
@@ -56,7 +56,7 @@ class PackedConv2d(nn.Module):
         self._by_layout: WeakValueDictionary[bytes, Tensor] = WeakValueDictionary()
 
     def weight_for(self, shape: torch.Size) -> Tensor:
-        """Give the weights in the layout for inputs of a shape."""
+        """Return the weights in the layout for inputs of a shape."""
         if shape in self._by_shape:
             self._by_shape.move_to_end(shape)
             return self._by_shape[shape]
@@ -72,7 +72,7 @@ class PackedConv2d(nn.Module):
         return self.op(x.to(self.dtype), self.weight_for(x.shape), self.bias, *self.settings, *_NOT_FUSED)
 
     def add_to_(self, shortcut: Tensor, x: Tensor) -> Tensor:
-        """Add the output to ``shortcut`` ``(N, out_channels, H', W')`` in its place, without writing it out before."""
+        """Add the output to ``shortcut`` ``(N, out_channels, H', W')`` in place, without storing it first."""
         return _ops._convolution_pointwise_.binary(
             shortcut, x, self.weight_for(x.shape), self.bias, *self.settings, 'add', 1.0, None, [], None
         )
@@ -85,7 +85,7 @@ class PackedLinear(nn.Module):
         weight (Tensor): Of shape ``(out_features, in_features)``.
         bias (Tensor, optional): Of shape ``(out_features,)``.
         dtype (dtype): What it computes in, and the dtype of its output.
-        activation (Module, optional): ReLU or GELU, computed on the way. Defaults to None.
+        activation (Module, optional): ReLU or GELU, fused into the layer. Defaults to None.
     """
 
     def __init__(
@@ -103,14 +103,14 @@ class PackedLinear(nn.Module):
 
 
 class PackedBlock(nn.Module):
-    """A FasterNet block that writes its output over its input, and whose PConv copies no untouched channel.
+    """A FasterNet block that works in place; its PConv does not copy the untouched channels.
 
-    PConv puts its output into the first channels of the input, where the MLP reads it. Then the shortcut gets these
-    channels back as they were, and the MLP's last convolution adds to it.
+    PConv writes its output to the first channels of the input, which the MLP reads. Then these channels are restored
+    for the shortcut, to which the MLP's last convolution adds its output.
 
     Args:
         block (FasterNetBlock): The block, its norm folded away, with an activation of :data:`_FUSED`.
-        dtype (dtype): What it computes in.
+        dtype (dtype): The dtype that it computes in.
     """
 
     def __init__(self, block: FasterNetBlock, dtype: torch.dtype) -> None:
@@ -124,7 +124,7 @@ class PackedBlock(nn.Module):
         self.reduce = PackedConv2d(reduce, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Replace features ``(N, C, H, W)``, in channels last, by those of the block."""
+        """Replace features ``(N, C, H, W)``, in channels last, by the output of the block."""
         mixed = x[:, : self.conv_channels]
         kept = mixed.clone(memory_format=torch.channels_last)
         mixed.copy_(self.partial_conv(kept))
@@ -134,14 +134,14 @@ class PackedBlock(nn.Module):
 
 
 def pack(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Put packed layers in the place of all convolutions, linear layers and FasterNet's blocks.
+    """Replace all convolutions, linear layers and FasterNet's blocks by packed layers.
 
     Args:
-        module (Module): On the CPU, in evaluation mode, its norms folded away where they can be. It is changed.
-        dtype (dtype): What to compute in.
+        module (Module): On the CPU, in evaluation mode, with norms folded where possible. It is changed.
+        dtype (dtype): The dtype to compute in.
 
     Returns:
-        Module: The module, or what replaces it.
+        Module: The module, or its replacement.
     """
     if isinstance(module, FasterNetBlock) and isinstance(module.mlp[1], nn.Identity) and _is_fused(module.mlp[2]):
         return PackedBlock(module, dtype)
@@ -155,17 +155,10 @@ def pack(module: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def can_pack(module: nn.Module) -> bool:
-    """Tell whether a neck or head computes the same with packed layers, in channels last and in any dtype.
+    """Return whether a neck or head computes the same with packed layers, in channels last and in any dtype.
 
-    That is so if it is made of plain convolutions, linear layers and norms. What else has weights may read them in ways
-    of its own, and mmcv's compiled operators read channels-last features on the CPU as if they were not, without an
-    error.
-
-    Args:
-        module (Module): The neck or head.
-
-    Returns:
-        bool: Whether it does.
+    It does if it consists of plain convolutions, linear layers and norms. Other modules with weights may use them
+    differently, and mmcv's compiled operators silently misread channels-last features on the CPU.
     """
     layers = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
     return all(
@@ -180,12 +173,12 @@ def can_pack(module: nn.Module) -> bool:
 
 
 def _is_fused(activation: nn.Module) -> bool:
-    """Whether oneDNN computes an activation on the way."""
+    """Whether oneDNN can fuse an activation."""
     return type(activation) in _FUSED and getattr(activation, 'approximate', 'none') == 'none'
 
 
 def _is_plain(module: nn.Module, *layers: type[nn.Module]) -> bool:
-    """Whether a module is such a layer and no subclass that computes something else."""
+    """Whether a module is one of these layers and not a subclass that computes something else."""
     return (
         isinstance(module, layers)
         and type(module).__module__ in _PLAIN

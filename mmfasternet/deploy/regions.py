@@ -1,8 +1,8 @@
 """Region features on a CPU: RoIAlign as a weighted sum of pixels, by torch's EmbeddingBag.
 
-A bin of RoIAlign is a sum of pixels of the feature map, each with a weight that the box alone decides. Features in
-channels last are a table with a row for each pixel, so a bin is what EmbeddingBag computes: with vector instructions,
-on all cores, in float32 and bfloat16. mmcv's operator takes one value at a time on one core.
+A bin of RoIAlign is a sum of pixels of the feature map, weighted by the box alone. Channels-last features
+are a table with a row for each pixel, so EmbeddingBag can compute a bin: with vector instructions, on all cores, in
+float32 and bfloat16. mmcv's operator computes one value at a time on one core.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Numbers of pixels along an axis; bins are filled up to the next one, so that many share one call.
+#: Numbers of pixels along an axis; bins are padded to the next one, so that many share a call.
 _REACHES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128)
 
 
 class RegionFeatures(nn.Module):
-    """The features of regions, from the level of the feature pyramid that fits each region's size.
+    """Region features from the level of the feature pyramid that fits each region's size.
 
-    It stands in for mmdet's ``SingleRoIExtractor`` and mmrotate's ``RotatedSingleRoIExtractor``.
+    It replaces mmdet's ``SingleRoIExtractor`` and mmrotate's ``RotatedSingleRoIExtractor``.
 
     Args:
-        extractor (Module): What it stands in for; see :func:`has_fast_regions`.
+        extractor (Module): The module to replace; see :func:`has_fast_regions`.
     """
 
     def __init__(self, extractor: nn.Module) -> None:
         super().__init__()
         self.layers = list(extractor.roi_layers)
         self.num_inputs = extractor.num_inputs
-        # bound methods, which know the extractor's settings
+        # bound methods, with the extractor's settings
         self._map_roi_levels, self._roi_rescale = extractor.map_roi_levels, extractor.roi_rescale
 
     def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
@@ -40,7 +40,7 @@ class RegionFeatures(nn.Module):
             feats (Sequence[Tensor]): A feature map of shape ``(N, C, H, W)`` for each level.
             rois (Tensor): Index of the image, then box in pixels of the image: x1, y1, x2, y2, or cx, cy, w, h and
                 angle in radians. Of shape ``(K, 5)`` or ``(K, 6)``.
-            roi_scale_factor (float, optional): By how much to enlarge the boxes. Defaults to None.
+            roi_scale_factor (float, optional): Factor to enlarge the boxes by. Defaults to None.
 
         Returns:
             Tensor: Of shape ``(K, C, h, w)``, in channels last.
@@ -58,7 +58,7 @@ class RegionFeatures(nn.Module):
             if not len(chosen):
                 continue
             pixels = feat.permute(0, 2, 3, 1).reshape(-1, channels)
-            bags = _rotated_bags if rois.shape[1] == 6 else _upright_bags
+            bags = _rotated_bags if rois.shape[1] == 6 else _horizontal_bags
             for which, index, weight in bags(layer, rois[chosen], feat.shape[-2:]):
                 bins = F.embedding_bag(index, pixels, mode='sum', per_sample_weights=weight.to(pixels.dtype))
                 features[chosen[which]] = bins.view(len(which), -1, channels)
@@ -66,14 +66,10 @@ class RegionFeatures(nn.Module):
 
 
 def has_fast_regions(module: nn.Module) -> bool:
-    """Tell whether :class:`RegionFeatures` computes the same as a module.
+    """Return whether :class:`RegionFeatures` computes the same as a module.
 
-    Args:
-        module (Module): Any.
-
-    Returns:
-        bool: True for mmdet's and mmrotate's extractors that average in RoIAlign, or in RoIAlignRotated with a fixed
-        number of samples.
+    It does for mmdet's and mmrotate's extractors that average in RoIAlign, or in RoIAlignRotated with a fixed number of
+    samples.
     """
     kinds = {'SingleRoIExtractor': 'RoIAlign', 'RotatedSingleRoIExtractor': 'RoIAlignRotated'}
     kind = kinds.get(type(module).__name__)
@@ -85,8 +81,8 @@ def has_fast_regions(module: nn.Module) -> bool:
     )
 
 
-def _upright_bags(layer: nn.Module, rois: Tensor, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Pixels and weights of the bins of upright boxes, for groups of boxes that need equally many.
+def _horizontal_bags(layer: nn.Module, rois: Tensor, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Compute pixels and weights of the bins of horizontal boxes, for groups of boxes with equally many pixels.
 
     Yields:
         tuple[Tensor, Tensor, Tensor]: Which boxes; then for each of their bins a row of pixels, and of weights.
@@ -102,7 +98,7 @@ def _upright_bags(layer: nn.Module, rois: Tensor, size: tuple[int, int]) -> Iter
     first_pixel = rois[:, 0].long() * height * width
     for reach in torch.stack((row_reach, column_reach), 1).unique(dim=0).tolist():
         which = ((row_reach == reach[0]) & (column_reach == reach[1])).nonzero().squeeze(1)
-        # those beyond the feature map have no weight
+        # pixels outside the feature map have weight 0
         y = (rows[which, :, None] + torch.arange(reach[0])).clamp(max=height - 1)
         x = (columns[which, :, None] + torch.arange(reach[1])).clamp(max=width - 1)
         y = y * width + first_pixel[which, None, None]
@@ -115,20 +111,20 @@ def _axis(start: Tensor, extent: Tensor, bins: int, samples: int, length: int) -
     """Average the samples of each bin along an axis, where each sample is between two pixels.
 
     Args:
-        start (Tensor): Where the boxes begin, in pixels of the feature map, of shape ``(K,)``.
-        extent (Tensor): How long they are.
+        start (Tensor): Starts of the boxes in pixels of the feature map, of shape ``(K,)``.
+        extent (Tensor): Lengths of the boxes.
         bins (int): Number of bins.
-        samples (int): Samples a bin; 0 for one a pixel.
-        length (int): Of the feature map.
+        samples (int): Samples per bin; 0 for one per pixel.
+        length (int): Length of the feature map.
 
     Returns:
         tuple[Tensor, Tensor, Tensor]: The first pixel of each bin, of shape ``(K, bins)``; the weights of the pixels
-        from there on, ``(K, bins, R)``; how many of them there are, rounded up to one of :data:`_REACHES`, ``(K,)``.
+        from there on, ``(K, bins, R)``; their number, rounded up to one of :data:`_REACHES`, ``(K,)``.
     """
     step = (extent / bins)[:, None, None]
     count = torch.full_like(step, samples) if samples > 0 else step.ceil()
     sample = torch.arange(max(int(count.max()), 1))
-    # a box without extent has no samples, and so no weights
+    # a box of length 0 has no samples and no weights
     divisor = count.clamp(min=1)
     position = start[:, None, None] + torch.arange(bins)[:, None] * step + (sample + 0.5) * step / divisor
     weight = ((sample < count) & (position >= -1) & (position <= length)) / divisor
@@ -149,7 +145,7 @@ def _axis(start: Tensor, extent: Tensor, bins: int, samples: int, length: int) -
 
 
 def _rotated_bags(layer: nn.Module, rois: Tensor, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Pixels and weights of the bins of rotated boxes: each sample is between four pixels.
+    """Compute pixels and weights of the bins of rotated boxes: each sample is between four pixels.
 
     Yields:
         tuple[Tensor, Tensor, Tensor]: Which boxes; then for each of their bins a row of pixels, and of weights.

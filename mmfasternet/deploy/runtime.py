@@ -1,4 +1,4 @@
-"""An exported network as a PyTorch module: the numbers come from ONNX Runtime or OpenVINO."""
+"""An exported network as a PyTorch module: ONNX Runtime or OpenVINO computes it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, DataError, DependencyError
 
-#: The runtimes, and what each can compute in.
+#: The runtimes, and the dtypes that each can compute in.
 BACKENDS = {'onnxruntime': ('float32',), 'openvino': ('float32', 'bfloat16')}
 
 
 class ExportedNetwork(nn.Module):
-    """A network in a file, for inference on the CPU, with as many threads as torch has when it is read.
+    """A network in a file, for inference on the CPU with the number of threads that torch has when it is read.
 
     Args:
-        path (Path): What :func:`~mmfasternet.deploy.export` wrote: for ONNX Runtime an ``.onnx``, for OpenVINO an
-            ``.xml`` with its ``.bin`` beside it.
+        path (Path): A file from :func:`~mmfasternet.deploy.export`: an ``.onnx`` for ONNX Runtime, or an ``.xml`` for
+            OpenVINO, with its ``.bin`` beside it.
         backend (str): ``'onnxruntime'`` or ``'openvino'``.
-        dtype (str): What it computes in: ``'float32'``, or ``'bfloat16'``, which only OpenVINO has, and which is faster
-            and less exact. A CPU without bfloat16 instructions gets float32, and a warning. Defaults to ``'float32'``.
+        dtype (str): What it computes in: ``'float32'``, or with OpenVINO ``'bfloat16'``, which is faster and less
+            exact. On a CPU without bfloat16 instructions it warns and uses float32. Defaults to ``'float32'``.
 
     Raises:
-        ConfigError: If backend and dtype do not go together, or the file was not written by this package.
+        ConfigError: If the backend does not support the dtype, or the file was not written by this package.
         DependencyError: If the backend is not installed.
     """
 
@@ -43,13 +43,13 @@ class ExportedNetwork(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Compute what the exported network gives.
+        """Compute the outputs of the exported network.
 
         Args:
             x (Tensor): Images of shape ``(N, C, H, W)``, on any device.
 
         Returns:
-            tuple[Tensor]: Its outputs, contiguous, on the device and in the dtype of ``x``.
+            tuple[Tensor]: The outputs, contiguous, on the device and in the dtype of ``x``.
 
         Raises:
             DataError: If the images are smaller than the stride of the network.
@@ -59,19 +59,15 @@ class ExportedNetwork(nn.Module):
         return tuple(output.to(x) for output in outputs)
 
     def extra_repr(self) -> str:
-        """Show the setting in the printed model."""
+        """Show the backend in the printed model."""
         return f'backend={self.backend}'
 
 
 def check_size(images: Tensor, stride: int) -> None:
-    """Check that a network computes at least one pixel of features of images.
-
-    Args:
-        images (Tensor): Of shape ``(N, C, H, W)``.
-        stride (int): Of the network, in pixels.
+    """Check that images (N, C, H, W) are at least as large as the network's stride, in pixels.
 
     Raises:
-        DataError: If they are smaller than the stride.
+        DataError: If they are smaller.
     """
     height, width = images.shape[-2:]
     if min(height, width) < stride:
@@ -82,14 +78,14 @@ def check_size(images: Tensor, stride: int) -> None:
 
 
 def check_backend(backend: str, dtype: str = 'float32') -> None:
-    """Check that a backend is known, installed, and can compute in a dtype.
+    """Check that a backend is known and installed, and supports a dtype.
 
     Args:
-        backend (str): Its name.
+        backend (str): ``'onnxruntime'`` or ``'openvino'``.
         dtype (str): ``'float32'`` or ``'bfloat16'``. Defaults to ``'float32'``.
 
     Raises:
-        ConfigError: If there is no such backend, or it does not have this dtype.
+        ConfigError: If the backend is unknown or does not support the dtype.
         DependencyError: If it is not installed.
     """
     if backend not in BACKENDS:
@@ -100,18 +96,11 @@ def check_backend(backend: str, dtype: str = 'float32') -> None:
 
 
 def need_packages(*names: str) -> None:
-    """Check that optional packages are installed.
-
-    Args:
-        *names (str): The packages.
-
-    Raises:
-        DependencyError: If not.
-    """
+    """Check that optional packages are installed; raises DependencyError if not."""
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise DependencyError(
-            f"not installed: {', '.join(missing)}; get all for deployment: pip install 'mmfasternet[deploy]'"
+            f"not installed: {', '.join(missing)}; install the extra: pip install 'mmfasternet[deploy]'"
         )
 
 
@@ -120,13 +109,13 @@ def _read_onnxruntime(path: Path, dtype: str) -> tuple[Callable[[Tensor], tuple[
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # threads that spin between two calls take the cores from the heads, which come next
+    # spinning threads would take the cores from the heads, which run next
     options.add_session_config_entry('session.force_spinning_stop', '1')
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     (images,) = session.get_inputs()
 
     def infer(x: Tensor) -> tuple[Tensor, ...]:
-        # DLPack: nothing is copied, and a tensor keeps the memory that it lies in
+        # DLPack copies nothing, and a tensor keeps its memory alive
         inputs = {images.name: onnxruntime.OrtValue.from_dlpack(x)}
         return tuple(map(torch.from_dlpack, session.run_with_ort_values(None, inputs)))
 
@@ -154,11 +143,11 @@ def _read_openvino(path: Path, dtype: str) -> tuple[Callable[[Tensor], tuple[Ten
     compiled = core.compile_model(model, 'CPU', settings)
 
     def infer(x: Tensor) -> tuple[Tensor, ...]:
-        # a new request each time, so that the outputs are in memory of their own; copying them costs more
+        # a new request for each call has output memory of its own; copying the outputs costs more
         request = compiled.create_infer_request()
         request.infer({0: x.numpy()}, share_inputs=True, share_outputs=True)
         return tuple(torch.from_numpy(output.data) for output in request.output_tensors)
 
-    # where OpenVINO puts the metadata of the ONNX file that it converted
+    # where OpenVINO stores the metadata of a converted ONNX file
     info = model.get_rt_info('framework').value if model.has_rt_info('framework') else {}
     return infer, {key: str(value) for key, value in info.items()}

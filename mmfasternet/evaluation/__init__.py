@@ -1,4 +1,4 @@
-"""Metrics that OpenMMLab lacks: DOTA's on whole images and its submission, ImageNet-C's and ImageNet-R's."""
+"""Metrics that OpenMMLab lacks: DOTA on whole images and its submission, ImageNet-C and ImageNet-R."""
 
 from .corruption_error import CorruptionError
 from .dota_merged import WholeImageDOTAMetric

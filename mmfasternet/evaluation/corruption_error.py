@@ -2,7 +2,7 @@
 
 Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", ICLR 2019.
 The corruption error (CE) of a corruption is the error summed over its severities, divided by AlexNet's; mCE is the mean
-CE of the 15 corruptions. All are told in percent.
+CE of the 15 corruptions. All are in percent.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ALEXNET = {
 
 @dataclass(frozen=True)
 class CorruptionErrors:
-    """A classifier's errors on as much of ImageNet-C as it was tested on. Whatever lacks a part is NaN.
+    """A classifier's errors on the tested part of ImageNet-C. What depends on an untested part is NaN.
 
     Args:
         errors (ndarray): Top-1 errors in percent of the 15 corruptions at the 5 severities, of shape ``(15, 5)``; NaN
@@ -59,7 +59,7 @@ class CorruptionErrors:
 
     @property
     def missing(self) -> str:
-        """What of the benchmark was not tested, named; empty if it is whole."""
+        """Names of the untested parts of the benchmark; empty if it is complete."""
         return missing_cells([(CORRUPTIONS[row], SEVERITIES[column]) for row, column in np.argwhere(self._tested)])
 
     @property
@@ -69,7 +69,7 @@ class CorruptionErrors:
 
     @property
     def mce_by_severity(self) -> np.ndarray:
-        """What mCE would be if all severities were as one, of shape ``(5,)``; its mean is mCE."""
+        """The mCE of each severity alone, of shape ``(5,)``; the mean is mCE."""
         return self._relative.mean(axis=0)
 
     @property
@@ -86,7 +86,7 @@ class CorruptionErrors:
         return 100 * self.errors / np.array([[ALEXNET[corruption]] for corruption in CORRUPTIONS])
 
     def table(self) -> str:
-        """Show the errors in percent: a row a corruption, a column a severity."""
+        """Format the errors in percent: a row for each corruption, a column for each severity."""
         table = Table('corruption', box=box.ASCII2)
         for title in (*map(str, SEVERITIES), 'mean', 'AlexNet', 'CE'):
             table.add_column(title, justify='right')
@@ -99,7 +99,7 @@ class CorruptionErrors:
         return text.getvalue()
 
     def as_json(self) -> dict[str, Any]:
-        """Lay all figures out for a JSON file, with null for what is missing."""
+        """Return all numbers for a JSON file, with null for what is missing."""
         return {
             'mCE': _or_none(self.mce),
             'missing': self.missing,
@@ -115,11 +115,7 @@ class CorruptionErrors:
         }
 
     def plot(self, path: Path) -> None:
-        """Draw error against severity, a line a corruption, a panel a family.
-
-        Args:
-            path (Path): The picture to write.
-        """
+        """Draw error against severity to a PNG file: a line for each corruption, a panel for each family."""
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(12, 4.8), layout='constrained')
@@ -151,13 +147,13 @@ def _or_none(value: float) -> float | None:
 class CorruptionError(BaseMetric):
     """The errors on ImageNet-C, as a table in the log and, with ``out_dir``, as a JSON file and a picture.
 
-    The metrics are ``mCE``, if the benchmark is whole, the mCE of each severity, and the CE of each corruption. The
-    samples come from ``ImageNetC``.
+    The metrics are ``mCE``, if the benchmark is complete, the mCE of each severity, and the CE of each corruption. The
+    samples must come from ``ImageNetC``.
 
     Args:
-        out_dir (str, optional): Where ``corruption_error.json`` and ``corruption_error.png`` go. Defaults to None: not
-            written; ``tools/test.py`` names the folder of the run.
-        **kwargs: Of MMEngine's BaseMetric.
+        out_dir (str, optional): Folder for ``corruption_error.json`` and ``corruption_error.png``. Defaults to None:
+            they are not written; ``tools/test.py`` sets the folder of the run.
+        **kwargs: Arguments of MMEngine's BaseMetric.
     """
 
     default_prefix = 'imagenet_c'
@@ -167,29 +163,29 @@ class CorruptionError(BaseMetric):
         self.out_dir = out_dir
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep whether each image of a batch was classified rightly.
+        """Record for each image of a batch whether it was classified correctly.
 
         Args:
             data_batch (Any): Not used.
             data_samples (Sequence[dict]): With ``pred_score``, ``gt_label``, ``corruption`` and ``severity``.
 
         Raises:
-            ConfigError: The pipeline does not hand on which corruption an image has.
+            ConfigError: The samples lack their corruption, or their severity.
         """
         for sample in data_samples:
             if 'corruption' not in sample or 'severity' not in sample:
                 raise ConfigError(
-                    'CorruptionError: the samples do not tell their corruption and severity; test on an ImageNetC, and '
+                    'CorruptionError: the samples lack their corruption and severity; test on an ImageNetC, and '
                     "end its pipeline with dict(type='PackInputs', meta_keys=('img_path', 'corruption', 'severity'))"
                 )
             is_wrong = bool(sample['pred_score'].argmax() != sample['gt_label'])
             self.results.append((sample['corruption'], sample['severity'], is_wrong))
 
     def compute_metrics(self, results: list[tuple[str, int, bool]]) -> dict[str, float]:
-        """Compute the errors, and show and write them.
+        """Compute the errors, log them and write them.
 
         Args:
-            results (list[tuple[str, int, bool]]): Corruption, severity, and whether wrong, for each image.
+            results (list[tuple[str, int, bool]]): Corruption, severity, and whether misclassified, for each image.
 
         Returns:
             dict[str, float]: The metrics in percent.
@@ -200,19 +196,19 @@ class CorruptionError(BaseMetric):
             images[cell] += 1
             wrong[cell] += is_wrong
         with np.errstate(invalid='ignore'):  # 0 of 0 is NaN: not tested
-            report = CorruptionErrors(100 * wrong / images)
+            errors = CorruptionErrors(100 * wrong / images)
         logger = MMLogger.get_current_instance()
-        logger.info(f'ImageNet-C, {len(results):,} images, top-1 error and CE in percent:\n{report.table()}')
-        if report.missing:
-            logger.warning(f'mCE is not told, since these were not tested: {report.missing}')
+        logger.info(f'ImageNet-C, {len(results):,} images, top-1 error and CE in percent:\n{errors.table()}')
+        if errors.missing:
+            logger.warning(f'mCE is not reported, because these were not tested: {errors.missing}')
         if self.out_dir:
             with whole_file(Path(self.out_dir, 'corruption_error.json')) as draft:
-                draft.write_text(json.dumps(report.as_json(), indent=1) + '\n')
-            report.plot(Path(self.out_dir, 'corruption_error.png'))
+                draft.write_text(json.dumps(errors.as_json(), indent=1) + '\n')
+            errors.plot(Path(self.out_dir, 'corruption_error.png'))
             logger.info(f'table and plot: {self.out_dir}/corruption_error.json, corruption_error.png')
         metrics = {
-            'mCE': report.mce,
-            **{f'mCE_severity_{severity}': mce for severity, mce in zip(SEVERITIES, report.mce_by_severity)},
-            **{f'CE_{corruption}': ce for corruption, ce in zip(CORRUPTIONS, report.ce)},
+            'mCE': errors.mce,
+            **{f'mCE_severity_{severity}': mce for severity, mce in zip(SEVERITIES, errors.mce_by_severity)},
+            **{f'CE_{corruption}': ce for corruption, ce in zip(CORRUPTIONS, errors.ce)},
         }
         return {name: float(value) for name, value in metrics.items() if not np.isnan(value)}

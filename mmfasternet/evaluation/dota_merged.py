@@ -1,4 +1,4 @@
-"""What the DOTA server sees, without the server: the tiles' detections merged to whole images, scored or submitted."""
+"""DOTA on whole images: the detections of the tiles are merged, then scored as on the DOTA server."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .merging import merge_tiles
 
 
 class _MergedDOTA(BaseMetric):
-    """Gathers the detections of tiles and merges them to those of whole images.
+    """Collects the detections of tiles and merges them for whole images.
 
     Args:
-        nms_iou_thr (float, optional): Where two boxes of a class overlap by more, the surer one stays.
-        **kwargs: Of MMEngine's BaseMetric.
+        nms_iou_thr (float, optional): If two boxes of a class overlap by more, the one with the higher score stays.
+        **kwargs: Arguments of MMEngine's BaseMetric.
     """
 
     def __init__(self, nms_iou_thr: float = 0.1, **kwargs: Any) -> None:
@@ -31,20 +31,20 @@ class _MergedDOTA(BaseMetric):
         self.nms_cfg = dict(type='nms_rotated', iou_threshold=nms_iou_thr)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep what was found in a batch of tiles.
+        """Record the detections in a batch of tiles.
 
         Args:
             data_batch (Any): Not used.
-            data_samples (Sequence[dict]): The predictions, with ``img_path`` and ``pred_instances``: rotated boxes.
+            data_samples (Sequence[dict]): With ``img_path`` and ``pred_instances``: rotated boxes.
         """
         for sample in data_samples:
-            found = sample['pred_instances']
+            predictions = sample['pred_instances']
             self.results.append(
                 dict(
                     img_path=sample['img_path'],
-                    bboxes=found['bboxes'].cpu().numpy(),
-                    scores=found['scores'].cpu().numpy(),
-                    labels=found['labels'].cpu().numpy(),
+                    bboxes=predictions['bboxes'].cpu().numpy(),
+                    scores=predictions['scores'].cpu().numpy(),
+                    labels=predictions['labels'].cpu().numpy(),
                 )
             )
 
@@ -52,10 +52,10 @@ class _MergedDOTA(BaseMetric):
         """Merge the tiles of each image.
 
         Args:
-            results (Sequence[dict]): What was found in all tiles.
+            results (Sequence[dict]): The detections in all tiles.
 
         Yields:
-            tuple[str, InstanceData]: The name of an image without suffix, and what was found in it, in its pixels.
+            tuple[str, InstanceData]: The name of an image without suffix, and the detections in its pixels.
         """
         from ..datasets.dota.tiles import parse_tile_name
 
@@ -70,15 +70,15 @@ class _MergedDOTA(BaseMetric):
 
 @METRICS.register_module()
 class WholeImageDOTAMetric(_MergedDOTA):
-    """mAP on whole images: tiles merged, scored against the raw labels as the DOTA server does.
+    """mAP on whole images: merged tiles are scored with the raw labels, as on the DOTA server.
 
-    mmrotate's ``DOTAMetric`` scores tiles, in which an object at the edge is there several times, or cut.
+    mmrotate's ``DOTAMetric`` scores tiles, in which objects at the edges are repeated or cut.
 
     Args:
         label_dir (str, optional): Folder of the raw label files. Defaults to None: ``labelTxt`` beside the folder of
             the tiles, where ``tools/split_dota.py`` puts a copy.
-        iou_thrs (float | list[float], optional): Intersections over union to exceed; mAP is the mean over them.
-        **kwargs: Of the base: ``nms_iou_thr`` and what MMEngine's BaseMetric takes.
+        iou_thrs (float | list[float], optional): IoU thresholds; mAP is the mean over them.
+        **kwargs: ``nms_iou_thr`` and arguments of MMEngine's BaseMetric.
     """
 
     default_prefix = 'dota_whole'
@@ -92,14 +92,14 @@ class WholeImageDOTAMetric(_MergedDOTA):
         """Merge and score.
 
         Args:
-            results (list[dict]): What was found in all tiles.
+            results (list[dict]): The detections in all tiles.
 
         Returns:
             dict[str, float]: ``mAP``, the mean over the thresholds; an entry for each, such as ``AP50``; and
-            ``angle_error``, the mean over the right boxes of long objects at the first threshold, in degrees.
+            ``angle_error``, the mean over the true positives of long objects at the first threshold, in degrees.
 
         Raises:
-            DataError: There are no raw labels.
+            DataError: The folder of raw labels does not exist.
         """
         from . import dota_protocol
 
@@ -107,8 +107,8 @@ class WholeImageDOTAMetric(_MergedDOTA):
         logger = MMLogger.get_current_instance()
         folder = label_folder(results[0]['img_path'], self.label_dir)
         detections = {
-            image: dota_protocol.Detections(corners(found.bboxes), found.scores.numpy(), found.labels.numpy())
-            for image, found in self.merge(results)
+            image: dota_protocol.Detections(corners(merged.bboxes), merged.scores.numpy(), merged.labels.numpy())
+            for image, merged in self.merge(results)
         }
         objects = _read_folder(folder, list(detections), classes, logger)
         aps, angle_errors = {}, []
@@ -124,22 +124,22 @@ class WholeImageDOTAMetric(_MergedDOTA):
 
 
 def label_folder(tile: str | Path, label_dir: str | Path | None = None) -> Path:
-    """Find the raw labels that a tile was cut with.
+    """Find the raw labels of a tile.
 
     Args:
         tile (str | Path): Path of the tile's image.
-        label_dir (str | Path, optional): Where they are. Defaults to None: beside the folder of the tiles.
+        label_dir (str | Path, optional): Their folder. Defaults to None: ``labelTxt`` beside the folder of the tiles.
 
     Returns:
         Path: The folder of raw label files.
 
     Raises:
-        DataError: There is no such folder.
+        DataError: The folder does not exist.
     """
     folder = Path(label_dir) if label_dir else Path(tile).parent.parent / 'labelTxt'
     if not folder.is_dir():
         raise DataError(
-            f'whole images are scored against the raw labels, but there is no folder {folder}: cut the tiles with '
+            f'scoring whole images needs the raw labels, but there is no folder {folder}: cut the tiles with '
             'tools/split_dota.py, which copies them there, or set label_dir of the WholeImageDOTAMetric'
         )
     return folder
@@ -166,25 +166,25 @@ def corners(boxes: torch.Tensor) -> np.ndarray:
 
 
 def _read_folder(folder: Path, images: Sequence[str], classes: Sequence[str], logger: MMLogger) -> dict[str, list]:
-    """Read the labels of the images that were tested, and say what cannot be."""
+    """Read the labels of the tested images, and log which cannot be read."""
     from ..datasets.dota.labels import read_labels
 
     objects, faults, missing = {}, [], []
     for image in images:
         path = folder / f'{image}.txt'
         if path.is_file():
-            objects[image], found = read_labels(path, classes)
-            faults += found
+            objects[image], bad_lines = read_labels(path, classes)
+            faults += bad_lines
         else:
             objects[image] = []
             missing.append(image)
     if missing:
-        logger.warning(f'{folder} has no labels of {len(missing)} images, the first {missing[0]}: taken as empty')
+        logger.warning(f'{folder} has no labels of {len(missing)} images, the first {missing[0]}: they count as empty')
     if faults:
-        logger.warning(f'left out {len(faults)} lines of the raw labels, the first {faults[0]}')
+        logger.warning(f'ignored {len(faults)} lines of the raw labels, the first {faults[0]}')
     untested = len({path.stem for path in folder.glob('*.txt')} - set(images))
     if untested:
-        logger.warning(f'{folder} labels {untested} images more than were tested; they do not count')
+        logger.warning(f'{folder} has labels of {untested} images that were not tested; they are ignored')
     return objects
 
 

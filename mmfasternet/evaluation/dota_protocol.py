@@ -13,12 +13,12 @@ import shapely
 
 from ..datasets.dota.labels import DotaObject
 
-#: From this aspect ratio on an object's direction is plain to see.
+#: Objects with a larger aspect ratio have a clear direction.
 LONG = 2.0
 
 
 class Detections(NamedTuple):
-    """What was found in an image.
+    """The detections in an image.
 
     Attributes:
         corners: Corners of the boxes in pixels, of shape (N, 4, 2).
@@ -32,15 +32,15 @@ class Detections(NamedTuple):
 
 
 class ClassResult(NamedTuple):
-    """How well a class was found.
+    """The scores of a class.
 
     Attributes:
-        ap: Average precision, 0 to 1; 0 if there is nothing to find.
-        recall: The share of the objects that was found.
-        positives: The number of objects to find, difficult ones not counted.
-        detections: The number of boxes found.
-        angle_errors: By how many degrees the right ones are turned against their objects, 0 to 90, for the objects
-            that are more than :data:`LONG` times as long as wide; of shape (K,).
+        ap: Average precision, 0 to 1; 0 if the class has no objects.
+        recall: The share of the objects that were detected.
+        positives: The number of objects, without difficult ones.
+        detections: The number of detections.
+        angle_errors: Angles in degrees between the true positives and their objects, 0 to 90, for objects that are more
+            than :data:`LONG` times as long as wide; of shape (K,).
     """
 
     ap: float
@@ -56,16 +56,16 @@ def evaluate(
     classes: Sequence[str],
     iou_thr: float = 0.5,
 ) -> dict[str, ClassResult]:
-    """Score the detections in whole images against their labels.
+    """Score the detections in whole images with the ground truth.
 
-    A detection is right if its intersection over union with the object that it overlaps most is above ``iou_thr`` and
-    no surer one has that object; where that object is difficult, the detection counts neither as right nor as wrong.
+    A detection is a true positive if its IoU with the object that it overlaps most is above ``iou_thr`` and no
+    detection with a higher score matched that object. If that object is difficult, the detection is ignored.
 
     Args:
-        detections (Mapping[str, Detections]): What was found, by the name of the image.
-        objects (Mapping[str, Sequence[DotaObject]]): What is there, by the name of the image, for the same images.
+        detections (Mapping[str, Detections]): The detections, by the name of the image.
+        objects (Mapping[str, Sequence[DotaObject]]): The ground truth of the same images, by the name of the image.
         classes (Sequence[str]): Names of the classes in the order of the labels.
-        iou_thr (float, optional): The intersection over union to exceed.
+        iou_thr (float, optional): The IoU threshold.
 
     Returns:
         dict[str, ClassResult]: The result of each class.
@@ -79,14 +79,14 @@ def evaluate(
             [np.zeros(0, bool)],
         )
         overlaps, targets = [np.zeros(0)], [np.zeros(0, int)]
-        for image, found in detections.items():
-            wanted = [item for item in objects[image] if item.name == name]
-            of_class = found.labels == label
-            boxes.append(found.corners[of_class])
-            scores.append(found.scores[of_class])
+        for image, predictions in detections.items():
+            ground_truth = [item for item in objects[image] if item.name == name]
+            of_class = predictions.labels == label
+            boxes.append(predictions.corners[of_class])
+            scores.append(predictions.scores[of_class])
             before = sum(map(len, quads))
-            quads.append(np.array([item.corners for item in wanted], float).reshape(-1, 4, 2))
-            difficult.append(np.array([item.difficulty > 0 for item in wanted], bool))
+            quads.append(np.array([item.corners for item in ground_truth], float).reshape(-1, 4, 2))
+            difficult.append(np.array([item.difficulty > 0 for item in ground_truth], bool))
             overlap, target = best_overlaps(boxes[-1], quads[-1])
             overlaps.append(overlap)
             targets.append(target + before)
@@ -97,32 +97,24 @@ def evaluate(
 
 
 def mean_ap(results: Mapping[str, ClassResult]) -> float:
-    """Average over the classes that have an object to find.
-
-    Args:
-        results (Mapping[str, ClassResult]): The result of each class.
-
-    Returns:
-        float: mAP, 0 to 1; 0 if no class has an object to find.
-    """
+    """Average the AP, 0 to 1, over the classes that have objects; 0 if there are none."""
     aps = [result.ap for result in results.values() if result.positives]
     return float(np.mean(aps)) if aps else 0.0
 
 
-def best_overlaps(found: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def best_overlaps(boxes: np.ndarray, quads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the object that each detection overlaps most.
 
     Args:
-        found (ndarray): Corners of the detections, of shape (N, 4, 2).
-        wanted (ndarray): Corners of the objects, of shape (M, 4, 2).
+        boxes (ndarray): Corners of the detections, of shape (N, 4, 2).
+        quads (ndarray): Corners of the objects, of shape (M, 4, 2).
 
     Returns:
-        tuple[ndarray, ndarray]: Intersection over union with that object, 0 where there is none, and its index; both
-        of shape (N,).
+        tuple[ndarray, ndarray]: IoU with that object, 0 if there is none, and its index; both of shape (N,).
     """
-    overlap, target = np.zeros(len(found)), np.zeros(len(found), int)
-    ours, theirs = shapely.polygons(found), shapely.polygons(wanted)
-    # pairs that touch at all; among equal overlaps the first object wins
+    overlap, target = np.zeros(len(boxes)), np.zeros(len(boxes), int)
+    ours, theirs = shapely.polygons(boxes), shapely.polygons(quads)
+    # pairs that touch; among equal overlaps the first object wins
     left, right = shapely.STRtree(theirs).query(ours)
     common = shapely.area(shapely.intersection(ours[left], theirs[right]))
     union = shapely.area(ours[left]) + shapely.area(theirs[right]) - common
@@ -134,21 +126,21 @@ def best_overlaps(found: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np
 
 
 def average_precision(recall: np.ndarray, precision: np.ndarray) -> float:
-    """VOC 2007's average precision: the mean of the best precision at 11 recalls.
+    """Compute VOC 2007's average precision: the mean of the best precision at 11 recalls.
 
     Args:
-        recall (ndarray): Recall after each detection, the surest first, of shape (N,).
+        recall (ndarray): Recall after each detection, by descending score, of shape (N,).
         precision (ndarray): Precision after each detection, of shape (N,).
 
     Returns:
         float: The average precision, 0 to 1.
     """
-    # np.arange as in the server's code, whose 0.1 × 3 is a little above 0.3
+    # np.arange as in the server's code: its 3 × 0.1 is slightly above 0.3
     return float(np.mean([precision[recall >= level].max(initial=0) for level in np.arange(0, 1.1, 0.1)]))
 
 
 def long_axes(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find in which direction quadrilaterals are long.
+    """Compute the directions of the long sides of quadrilaterals.
 
     Args:
         corners (ndarray): Their corners in order, in pixels, of shape (N, 4, 2).
@@ -156,7 +148,7 @@ def long_axes(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         tuple[ndarray, ndarray]: The angles of the long sides in degrees, and length over width; both of shape (N,).
     """
-    # each side and the one opposite
+    # each side plus the opposite one
     sides = corners[:, [1, 2]] - corners[:, [0, 1]] + corners[:, [2, 3]] - corners[:, [3, 0]]
     lengths = np.linalg.norm(sides, axis=-1)
     long = np.take_along_axis(sides, lengths.argmax(1)[:, None, None], axis=1)[:, 0]
@@ -179,16 +171,16 @@ def _score_class(
     ignored = hit.copy()
     ignored[hit] = difficult[targets[hit]]
     candidates = np.flatnonzero(hit & ~ignored)
-    right = np.zeros(len(order), bool)
-    right[candidates[np.unique(targets[candidates], return_index=True)[1]]] = True
+    is_true = np.zeros(len(order), bool)
+    is_true[candidates[np.unique(targets[candidates], return_index=True)[1]]] = True
 
-    found, wrong = np.cumsum(right), np.cumsum(~right & ~ignored)
+    true, false = np.cumsum(is_true), np.cumsum(~is_true & ~ignored)
     positives = int(np.sum(~difficult))
-    recall = found / max(positives, 1)
-    precision = found / np.maximum(found + wrong, 1)
+    recall = true / max(positives, 1)
+    precision = true / np.maximum(true + false, 1)
 
-    angles, aspects = long_axes(quads[targets[right]])
-    difference = np.abs(angles - long_axes(boxes[right])[0]) % 180
+    angles, aspects = long_axes(quads[targets[is_true]])
+    difference = np.abs(angles - long_axes(boxes[is_true])[0]) % 180
     return ClassResult(
         ap=average_precision(recall, precision),
         recall=float(recall[-1]) if len(recall) else 0.0,

@@ -1,4 +1,4 @@
-"""The zip that the DOTA server takes for task 1, oriented boxes."""
+"""The zip for the DOTA server's task 1, oriented boxes."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from .dota_merged import _MergedDOTA, corners
 
 #: Fields of a line: the image, the score, and four corners.
 FIELDS = 10
-#: The same time in every zip, so that the same detections give the same bytes.
+#: A fixed time for the entries, so that equal detections give equal bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @METRICS.register_module()
 class DOTASubmission(_MergedDOTA):
-    """Write what was found to a submission; nothing is scored.
+    """Write the detections to a submission, without scoring them.
 
-    Unlike mmrotate's ``DOTAMetric(format_only=True)`` it keeps the scores' full precision: rounded ones tie, and ties
-    cost mAP.
+    Unlike mmrotate's ``DOTAMetric(format_only=True)``, it keeps the full precision of the scores: rounded scores tie,
+    and ties reduce mAP.
 
     Args:
         out (str): The zip to write.
-        **kwargs: Of the base: ``nms_iou_thr`` and what MMEngine's BaseMetric takes.
+        **kwargs: ``nms_iou_thr`` and arguments of MMEngine's BaseMetric.
     """
 
     default_prefix = 'submission'
@@ -44,7 +44,7 @@ class DOTASubmission(_MergedDOTA):
         """Merge, write the zip, and read it back.
 
         Args:
-            results (list[dict]): What was found in all tiles.
+            results (list[dict]): The detections in all tiles.
 
         Returns:
             dict[str, float]: The number of ``images`` and ``detections``.
@@ -56,11 +56,11 @@ class DOTASubmission(_MergedDOTA):
 
 
 def write_submission(out: Path, detections: Iterable[tuple[str, InstanceData]], classes: Sequence[str]) -> int:
-    """Write a submission, and check it by reading it back; it appears when it is right.
+    """Write a submission, and check it by reading it before it gets its name.
 
     Args:
-        out (Path): The zip to write; one that is already there is replaced.
-        detections (Iterable[tuple[str, InstanceData]]): The name of each image, and what was found in it.
+        out (Path): The zip to write; an existing one is replaced.
+        detections (Iterable[tuple[str, InstanceData]]): The name of each image, and its detections.
         classes (Sequence[str]): Names of the classes in the order of the labels.
 
     Returns:
@@ -68,12 +68,12 @@ def write_submission(out: Path, detections: Iterable[tuple[str, InstanceData]], 
     """
     lines: dict[str, list[str]] = {name: [] for name in classes}
     images = []
-    for image, found in detections:
+    for image, instances in detections:
         images.append(image)
-        for quad, score, label in zip(corners(found.bboxes), found.scores.tolist(), found.labels.tolist()):
-            # 9 digits tell any two scores of 32 bits apart
-            place = ' '.join(f'{value:.2f}' for value in quad.ravel())
-            lines[classes[label]].append(f'{image} {score:.9g} {place}\n')
+        for quad, score, label in zip(corners(instances.bboxes), instances.scores.tolist(), instances.labels.tolist()):
+            # 9 digits distinguish any two scores in float32
+            points = ' '.join(f'{value:.2f}' for value in quad.ravel())
+            lines[classes[label]].append(f'{image} {score:.9g} {points}\n')
     with whole_file(out) as draft:
         with zipfile.ZipFile(draft, 'w', zipfile.ZIP_DEFLATED) as archive:
             for name in classes:
@@ -81,33 +81,33 @@ def write_submission(out: Path, detections: Iterable[tuple[str, InstanceData]], 
                 archive.writestr(entry, ''.join(lines[name]), zipfile.ZIP_DEFLATED)
         counts = check_submission(draft, classes, images)
         if counts != {name: len(lines[name]) for name in classes}:
-            raise DataError(f'{out}: what was read back differs from what was written; is the disk full?')
+            raise DataError(f'{out}: the file differs from what was written; check that the disk is not full')
     return sum(counts.values())
 
 
 def check_submission(path: Path, classes: Sequence[str], images: Iterable[str]) -> dict[str, int]:
-    """Read a submission as the server would.
+    """Read a submission as the server does.
 
     Args:
         path (Path): The zip.
-        classes (Sequence[str]): Names of the classes that it must have, and no others.
+        classes (Sequence[str]): Names of exactly the classes that it must have.
         images (Iterable[str]): Names of the images that it may have.
 
     Returns:
         dict[str, int]: The number of detections of each class.
 
     Raises:
-        DataError: A file is missing or too many, or a line is malformed.
+        DataError: A file is missing or unexpected, or a line is malformed.
     """
     images = set(images)
     counts = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            wanted, there = {f'Task1_{name}.txt' for name in classes}, set(archive.namelist())
-            if wanted != there:
+            expected, existing = {f'Task1_{name}.txt' for name in classes}, set(archive.namelist())
+            if expected != existing:
                 raise DataError(
-                    f'{path} is no submission for these {len(wanted)} classes: missing {sorted(wanted - there)}, '
-                    f'not expected {sorted(there - wanted)}'
+                    f'{path} is not a submission for these {len(expected)} classes: missing '
+                    f'{sorted(expected - existing)}, not expected {sorted(existing - expected)}'
                 )
             for name in classes:
                 text = archive.read(f'Task1_{name}.txt').decode()
@@ -123,16 +123,16 @@ def check_submission(path: Path, classes: Sequence[str], images: Iterable[str]) 
 
 
 def _fault(line: str, images: set[str]) -> str:
-    """What is wrong with a line, or nothing."""
+    """Describe what is wrong with a line; empty if it is valid."""
     fields = line.split(' ')
     if len(fields) != FIELDS:
         return f'{len(fields)} fields, expected {FIELDS}: image score x1 y1 x2 y2 x3 y3 x4 y4'
     if fields[0] not in images:
         return 'an image that was not tested'
     try:
-        score, *place = map(float, fields[1:])
+        score, *coordinates = map(float, fields[1:])
     except ValueError:
         return 'not a number'
-    if not all(map(math.isfinite, (score, *place))):
+    if not all(map(math.isfinite, (score, *coordinates))):
         return 'not a finite number'
     return '' if 0 <= score <= 1 else 'a score outside 0 to 1'

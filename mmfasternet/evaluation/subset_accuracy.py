@@ -1,4 +1,4 @@
-"""Accuracy where a data set has only some of the classes that the model knows."""
+"""Accuracy on a data set that has only some of the model's classes."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from ..errors import ConfigError
 
 @METRICS.register_module()
 class SubsetAccuracy(BaseMetric):
-    """Top-1 accuracy among the classes that the data set has, as ImageNet-R is scored.
+    """Top-1 accuracy among the classes of the data set, as ImageNet-R is scored.
 
-    The logits of the other classes are dropped before the arg max. Which classes there are tells ``labels`` in the
-    ``metainfo`` of the data set.
+    The logits of the other classes are dropped before the arg max. ``labels`` in the ``metainfo`` of the data set lists
+    its classes.
 
     Args:
-        **kwargs: Of MMEngine's BaseMetric.
+        **kwargs: Arguments of MMEngine's BaseMetric.
     """
 
     default_prefix = 'imagenet_r'
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep whether each image of a batch was classified rightly.
+        """Record for each image of a batch whether it was classified correctly.
 
         Args:
             data_batch (Any): Not used.
             data_samples (Sequence[dict]): With ``pred_score`` and ``gt_label``.
 
         Raises:
-            ConfigError: The data set does not tell its labels, or the model has fewer classes.
+            ConfigError: The data set has no labels, or the model has fewer classes.
         """
         labels = self.dataset_meta.get('labels')
         if labels is None:
-            raise ConfigError('SubsetAccuracy: the data set does not tell its `labels`; test on an ImageNetR')
+            raise ConfigError('SubsetAccuracy: the data set has no `labels` in its metainfo; test on an ImageNetR')
         for sample in data_samples:
             scores = sample['pred_score']
             if max(labels) >= len(scores):
@@ -51,7 +51,7 @@ class SubsetAccuracy(BaseMetric):
         """Compute the accuracy.
 
         Args:
-            results (list[bool]): Whether each image was classified rightly.
+            results (list[bool]): Whether each image was classified correctly.
 
         Returns:
             dict[str, float]: ``top1``, in percent.

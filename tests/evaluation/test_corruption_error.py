@@ -135,5 +135,5 @@ def test_table_json_and_plot(tmp_path):
 
 
 def test_samples_that_do_not_tell_their_corruption():
-    with pytest.raises(ConfigError, match=r'do not tell their corruption and severity; test on an ImageNetC'):
+    with pytest.raises(ConfigError, match=r'lack their corruption and severity; test on an ImageNetC'):
         CorruptionError().process(None, [dict(pred_score=torch.rand(3), gt_label=torch.tensor([0]))])

@@ -150,9 +150,9 @@ def test_says_what_it_left_out(tiles, log):
     (tiles / 'labelTxt/P2__b.txt').unlink()
     (tiles / 'labelTxt/P9.txt').write_text('')
     run(perfect(tiles))
-    assert 'left out 1 lines of the raw labels' in log.text and "P1.txt:2: unknown class 'ufo'" in log.text
+    assert 'ignored 1 lines of the raw labels' in log.text and "P1.txt:2: unknown class 'ufo'" in log.text
     assert 'has no labels of 1 images, the first P2__b' in log.text
-    assert 'labels 1 images more than were tested' in log.text
+    assert 'has labels of 1 images that were not tested' in log.text
 
 
 def test_where_the_labels_are(tiles, tmp_path):

@@ -35,7 +35,7 @@ def test_all_classes_is_plain_accuracy():
 def test_a_data_set_that_does_not_tell_its_labels():
     metric = SubsetAccuracy()
     metric.dataset_meta = dict(classes=('a', 'b'))
-    with pytest.raises(ConfigError, match='does not tell its `labels`; test on an ImageNetR'):
+    with pytest.raises(ConfigError, match='has no `labels` in its metainfo; test on an ImageNetR'):
         metric.process(None, [dict(pred_score=torch.rand(2), gt_label=torch.tensor([0]))])
 
 
