@@ -1,10 +1,15 @@
-"""Checkpoints: fetched whole, read safely, and their tensors named as here. Knows names and shapes, no network.
-
-Importing it makes MMEngine read every checkpoint through :func:`read_checkpoint`.
-"""
+"""Checkpoints: download, safe reading, and names of tensors. Knows names and shapes, but no network."""
 
 from .download import fetch
 from .formats import BackboneFit, fit_backbone, fit_classifier
-from .loading import read_checkpoint
+from .loading import names_not_read, read_checkpoint
 
-__all__ = ['BackboneFit', 'fetch', 'fit_backbone', 'fit_classifier', 'read_checkpoint']
+
+def install() -> None:
+    """Make MMEngine read every checkpoint of this process through :func:`read_checkpoint`."""
+    from .mmengine_schemes import install as install_schemes
+
+    install_schemes()
+
+
+__all__ = ['BackboneFit', 'fetch', 'fit_backbone', 'fit_classifier', 'install', 'names_not_read', 'read_checkpoint']

@@ -121,7 +121,7 @@ def _plain_meta(content: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     kept = {}
     for name, value in {**meta, 'dataset_meta': dataset_meta(meta)}.items():
-        with suppress(TypeError):
+        with suppress(TypeError, RecursionError):  # a file can nest a dict in itself
             kept[str(name)] = _as_plain(value)
     if not kept.get('dataset_meta'):
         kept.pop('dataset_meta', None)

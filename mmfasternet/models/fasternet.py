@@ -467,6 +467,13 @@ class FasterNet(BaseModule):
                 outputs.append(getattr(self, f'norm{index}')(x))
         return tuple(outputs)
 
+    def init_weights(self) -> None:
+        """Initialize the weights; the file of ``init_cfg`` is read safely, whoever's tool this is."""
+        from ..checkpoints.mmengine_schemes import safe_loaders
+
+        with safe_loaders():
+            super().init_weights()
+
     def train(self, mode: bool = True) -> FasterNet:
         """Set the mode, keeping the frozen stages and, if ``norm_eval``, all batch norms in evaluation."""
         super().train(mode)

@@ -7,7 +7,6 @@ kept, and it does not matter which worker loads a sample, or whether a step is r
 
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,8 +26,9 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
 
-from ..errors import DataError
-from ..memory import give_back_memory
+from ..checkpoints import names_not_read
+from ..errors import CheckpointError, DataError, first_few
+from ..memory import give_back_memory, objects_frozen
 from .schedules import follow_config
 
 
@@ -189,6 +189,13 @@ class ExactResumeHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Remember what the checkpoint says; whether the run resumes is not known yet."""
         self._progress = checkpoint.get('progress', {})
+        state = {name: value for name, value in checkpoint.items() if name not in ('meta', 'state_dict')}
+        names = names_not_read(state)
+        if names and runner._resume:
+            raise CheckpointError(
+                f'{runner._load_from}: its training state needs {first_few(names)}, which only code of their own could '
+                'build, so the training cannot be resumed; start one from its weights: load_from without resume'
+            )
 
     def before_train(self, runner: Runner) -> None:
         """Put the run where it was."""
@@ -198,8 +205,6 @@ class ExactResumeHook(Hook):
         sampler = _sampler_of(loop.dataloader)
         if hasattr(sampler, 'seed'):
             sampler.seed = runner.seed
-        # a collection would write to every object, and so copy the pages that workers share with this process
-        gc.freeze()
         if not self._progress or not runner.iter:
             return
         follow_config(runner)
@@ -297,6 +302,7 @@ class ExactEpochLoop(ExactLoop, EpochBasedTrainLoop):
         if len(self.dataloader) == 0:
             raise _no_step(self.dataloader)
 
+    @objects_frozen()
     def run(self) -> torch.nn.Module:
         """Train, from where the run is."""
         self.runner.call_hook('before_train')
@@ -334,6 +340,7 @@ class ExactIterLoop(ExactLoop, IterBasedTrainLoop):
         super().__init__(*args, **kwargs)
         self.dataloader_iterator = self._endless_batches()
 
+    @objects_frozen()
     def run(self) -> torch.nn.Module:
         """Train, from where the run is."""
         self.runner.call_hook('before_train')

@@ -9,6 +9,7 @@ import marshal
 import operator
 import os
 import pickle
+import re
 import runpy
 import subprocess
 import time
@@ -174,6 +175,42 @@ def encode_often(times=40):
     return data
 
 
+#: What of that is read, without what would do harm.
+HARMLESS = (
+    'bytearray bomb',
+    'tensor bomb',
+    'numpy bomb',
+    'ndarray bomb',
+    'codec bomb',
+    'dtype of objects',
+    'dtype with a hidden pointer',
+    'swapped statistics',
+    'shared dicts bomb',
+)
+
+
+class Expanded:
+    """A tensor of 2**40 elements over a storage of one."""
+
+    def __reduce__(self):
+        function, args = torch.zeros(1).__reduce_ex__(2)
+        storage, offset, _, _, *others = args if function is torch._utils._rebuild_tensor_v2 else args[1]
+        return torch._utils._rebuild_tensor_v2, (storage, offset, (2**40,), (0,), *others)
+
+
+def shared_dicts(depth=40):
+    """Few dicts that become 2**40 if each is copied wherever it is."""
+    inner = {}
+    for _ in range(depth):
+        inner = {'a': inner, 'b': inner}
+
+    class Config:
+        def __reduce__(self):
+            return ConfigDict, (inner,)
+
+    return Config()
+
+
 def write_broken(folder):
     """Write what cannot be read, and would fill the memory or upset numpy if it were tried."""
     good = {'state_dict': {'conv.weight': torch.arange(100.0)}, 'meta': {'epoch': 3}}
@@ -215,6 +252,8 @@ def write_broken(folder):
         'dtype of objects': Call(np.dtype, 'O', False, True),
         'dtype with a hidden pointer': dtype_state(3, '|', None, ('f',), {'f': (np.dtype('O'), 0)}, 8, 1, 0),
         'swapped statistics': SwappedStatistics(),
+        'shared dicts bomb': shared_dicts(),
+        'expanded bomb': Expanded(),
     }
     for name, content in objects.items():
         for file_format in ('zip', 'legacy'):
@@ -223,11 +262,17 @@ def write_broken(folder):
                 folder / f'{name}, {file_format}.pth',
                 file_format,
             )
+    with zipfile.ZipFile(folder / 'storage larger than its entry.pth', 'w') as archive:
+        for entry in zipfile.ZipFile(io.BytesIO(whole)).infolist():
+            data = zipfile.ZipFile(io.BytesIO(whole)).read(entry)
+            # 200 elements of which the entry has 100
+            archive.writestr(entry.filename, re.sub(rb'(cpuq.)Kd', rb'\1K' + b'\xc8', data))
     small = io.BytesIO()
     torch.save({'a': torch.arange(4.0)}, small, _use_new_zipfile_serialization=False)
     lies = small.getvalue().replace(b'K\x04\x85q', b'J\x00\x00\x00\x40\x85q')
     assert lies != small.getvalue()
     (folder / 'tensor larger than its storage.pth').write_bytes(lies)
+    (folder / 'tensor beyond its storage.pth').write_bytes(small.getvalue().replace(b'K\x04\x85q', b'K\x05\x85q'))
     huge = small.getvalue().replace(b'K\x04Nt', b'\x8a\x06\x00\x00\x00\x00\x00\x10Nt')
     assert huge != small.getvalue()
     (folder / 'storage larger than the file.pth').write_bytes(huge)

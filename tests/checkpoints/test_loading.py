@@ -1,4 +1,3 @@
-import logging
 import os
 import pickle
 import subprocess
@@ -18,16 +17,21 @@ import torch
 from conftest import ROOT, as_released, make_timm, process_kept, randomize_
 from mmengine.config import ConfigDict
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import HistoryBuffer, MMLogger
+from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel, BaseModule
 from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 from mmengine.runner.checkpoint import _load_checkpoint_with_prefix
 from torch.utils.data import Dataset
 
-import mmfasternet.checkpoints.loading as loading
-from mmfasternet.checkpoints import read_checkpoint
+from mmfasternet.checkpoints import mmengine_schemes, names_not_read, read_checkpoint
 from mmfasternet.errors import CheckpointError, DependencyError
 from mmfasternet.models import FasterNet
+
+
+@pytest.fixture(autouse=True)
+def read_safely():
+    with mmengine_schemes.safe_loaders():
+        yield
 
 
 def by_init_cfg(path, **kwargs):
@@ -69,35 +73,56 @@ def test_no_program_in_a_file_runs(live):
     folder, canary = live
     files = sorted(folder.iterdir())
     assert len(files) >= 80
+    read = 0
     for path in files:
-        for line in refusals(path):
+        for entry in (read_checkpoint, CheckpointLoader.load_checkpoint):
+            try:
+                assert isinstance(entry(str(path)), dict)
+                read += 1
+            except CheckpointError as error:
+                line = str(error)
+                assert line.isprintable() and len(line) < 600 and str(path) in line
             assert not canary.exists(), path.name
-            assert 'needs ' in line or 'cannot be read' in line or 'safely' in line, line
-            assert line.endswith((f'MMFASTERNET_TRUST={path}', 'Get the file again')), line
+    assert read >= 80  # the weights beside a program are read
 
 
 @pytest.mark.parametrize('file, named', [
-    ('os.system in *, zip', 'posix.system'),
-    ('eval in state_dict, legacy', 'builtins.eval'),
-    ('os.system in *, pickle', 'posix.system'),
+    ('exec in *, legacy', 'builtins.exec'),
+    ('eval in state_dict, zip', 'builtins.eval'),
     ('subprocess in *, zip', 'subprocess.call'),
-    ('getattr of a module in *, legacy', 'importlib.import_module'),
-    ('getattr up from HistoryBuffer in *, zip', "builtins.getattr('__init__')"),
-    ('torch.load in *, zip', 'functools.partial'),
     ('class instance in *, zip', 'hostile.Trap'),
-    ('numpy object array in *, zip', "numpy.dtype('O8', False, True)"),
-    ('STACK_GLOBAL, zip', 'posix.system'),
 ])  # fmt: skip
-def test_the_refusal_names_the_type(live, file, named):
-    folder, _ = live
-    for path in folder.glob(f'{file}.pth'):
-        with pytest.raises(CheckpointError) as caught:
+def test_a_program_becomes_its_name(live, file, named):
+    path = next(path for path in live[0].glob(f'{file}.pth') if 'in alone' not in path.name)
+    content = read_checkpoint(path)
+    assert names_not_read(content) == [named]
+    assert f'<{named}, not read>' in repr(content)
+
+
+READ_ALL = """
+import pathlib, resource, sys
+from mmfasternet.checkpoints import read_checkpoint
+from mmfasternet.errors import CheckpointError
+
+mapped = int(pathlib.Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (mapped + 2**28, resource.RLIM_INFINITY))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for folder in sys.argv[1:]:
+    for path in pathlib.Path(folder).iterdir():
+        try:
             read_checkpoint(path)
-        line = f'{path} needs {named}, which is none of the plain types that MMEngine writes; '
-        assert str(caught.value).startswith(line)
-        break
-    else:
-        pytest.fail(f'no file {file}')
+        except CheckpointError:
+            pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak)
+"""
+
+
+def test_no_file_fills_the_memory(live, tmp_path):
+    hostile.write_broken(tmp_path)
+    command = [sys.executable, '-c', READ_ALL, str(tmp_path), str(live[0])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 100_000  # KiB
 
 
 def test_the_programs_are_live(tmp_path):
@@ -135,19 +160,24 @@ def test_what_is_broken_is_refused_in_one_line(tmp_path):
     hostile.write_broken(tmp_path)
     files = sorted(tmp_path.iterdir())
     assert len(files) >= 50
-    lines = {path.name: list(refusals(path))[0] for path in files}
+    harmless = [path.name for path in files if path.name.partition(',')[0] in hostile.HARMLESS]
+    assert len(harmless) == 2 * len(hostile.HARMLESS)
+    for name in harmless:
+        assert read_checkpoint(tmp_path / name).keys() == {'meta'}
+    lines = {path.name: list(refusals(path))[0] for path in files if path.name not in harmless}
     assert 'it is empty' in lines['empty.pth']
     assert 'a web page' in lines['web page.pth']
     assert "it begins with 'version https://git-" in lines['text.pth']
     assert 'is a folder' in lines['folder.pth']
     assert 'compressed zip archive' in lines['zip bomb.pth']
     assert 'holds a list; expected a dict' in lines['no dict, zip.pth']
-    assert 'needs builtins.bytearray' in lines['bytearray bomb, zip.pth']
-    assert "needs numpy.dtype('O', False, True)" in lines['dtype of objects, legacy.pth']
     assert 'larger than the file' in lines['storage larger than the file.pth']
-    assert 'needs torch._utils._rebuild_tensor_v2' in lines['tensor larger than its storage.pth']
-    assert 'HistoryBuffer in an unknown state' in lines['swapped statistics, zip.pth']
-    assert 'checksum of whole/data/0 does not match' in lines['tensor with a flipped bit.pth']
+    assert 'ends too soon' in lines['storage larger than its entry.pth']
+    assert 'larger than its storage' in lines['tensor larger than its storage.pth']
+    assert 'out of bounds' in lines['tensor beyond its storage.pth']
+    assert 'larger than its storage' in lines['expanded bomb, zip.pth']
+    assert 'TorchScript archive, which is a program' in lines['TorchScript.pth']
+    assert "Bad CRC-32 for file 'whole/data/0'" in lines['tensor with a flipped bit.pth']
     assert "Bad CRC-32 for file 'whole/data.pkl'" in lines['pickle with a flipped bit.pth']
     for name, line in lines.items():
         if 'cut at' in name:
@@ -172,7 +202,7 @@ def test_any_flipped_byte_is_noticed_or_harmless(tmp_path, file_format):
         else:
             if file_format == 'zip':
                 assert torch.equal(read['state_dict']['conv.weight'], torch.arange(6.0)), position
-    assert noticed > 300
+    assert noticed > (300 if file_format == 'zip' else 100)
 
 
 def test_a_missing_file():
@@ -185,24 +215,6 @@ def test_the_name_of_a_file_cannot_break_the_line(tmp_path):
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(tmp_path / 'a\nb.pth')
     assert 'a b.pth cannot be read' in str(caught.value) and '\n' not in str(caught.value)
-
-
-def test_trust_names_one_file(live, tmp_path, monkeypatch, caplog):
-    canary = tmp_path / 'canary'
-    files = [tmp_path / name for name in ('trusted.pth', 'other.pth')]
-    for path in files:
-        torch.save({'state_dict': {}, 'meta': hostile.payloads(canary)['eval']}, path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('MMFASTERNET_TRUST', 'trusted.pth')
-    with pytest.raises(CheckpointError):
-        read_checkpoint(files[1])
-    assert not canary.exists()
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    assert read_checkpoint(files[0])['state_dict'] == {}
-    logger.removeHandler(caplog.handler)
-    assert canary.exists()
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
 # files that must load
@@ -409,15 +421,6 @@ def test_safetensors_is_missing(tmp_path, monkeypatch):
         read_checkpoint(tmp_path / 'a.safetensors')
 
 
-def test_what_a_user_allowed_stays_allowed(tmp_path):
-    torch.save({'a': np.float64(1)}, tmp_path / 'file.pth')
-    with torch.serialization.safe_globals([np.dtype]):
-        before = torch.serialization.get_safe_globals()
-        read_checkpoint(tmp_path / 'file.pth')
-        assert set(torch.serialization.get_safe_globals()) == set(before)
-    assert np.dtype not in torch.serialization.get_safe_globals()
-
-
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """Serves a folder, and torch's cache is another."""
@@ -446,10 +449,10 @@ def test_weights_from_a_server(server, weights):
 def test_a_program_from_a_server(server, tmp_path):
     folder, url = server
     canary = tmp_path / 'canary'
-    torch.save(hostile.payloads(canary)['eval'], folder / 'file.pth')
+    torch.save({'state_dict': hostile.payloads(canary)['eval']}, folder / 'file.pth')
     for name, entry in ENTRIES.items():
         if name != 'read_checkpoint':
-            with pytest.raises(CheckpointError, match=r'hub/checkpoints/file.pth needs builtins.eval'):
+            with pytest.raises(CheckpointError, match='file.pth: its state_dict is <builtins.eval, not read>'):
                 entry(f'{url}/file.pth')
     assert not canary.exists()
 
@@ -464,13 +467,13 @@ def test_a_program_from_a_server(server, tmp_path):
 def test_names_of_openmmlab(server, scheme, function, monkeypatch, tmp_path):
     folder, url = server
     monkeypatch.setattr(
-        loading.mmengine_checkpoint, function, lambda: {'good': f'{url}/good.pth', 'bad': f'{url}/bad.pth'}
+        mmengine_schemes.mmengine_checkpoint, function, lambda: {'good': f'{url}/good.pth', 'bad': f'{url}/bad.pth'}
     )
     torch.save({'state_dict': {'backbone.a': torch.ones(1)}}, folder / 'good.pth')
     torch.save({'state_dict': hostile.payloads(tmp_path / 'canary')['eval']}, folder / 'bad.pth')
     read = CheckpointLoader.load_checkpoint(f'{scheme}://good')
     assert list(read['state_dict']) == ['a' if scheme == 'mmcls' else 'backbone.a']
-    with pytest.raises(CheckpointError, match=r'bad.pth needs builtins.eval'):
+    with pytest.raises(CheckpointError, match='bad.pth: its state_dict is <builtins.eval, not read>'):
         CheckpointLoader.load_checkpoint(f'{scheme}://bad')
     with pytest.raises(CheckpointError, match=rf'{scheme}://none is unknown; {scheme}:// has bad, good'):
         CheckpointLoader.load_checkpoint(f'{scheme}://none')
@@ -481,7 +484,9 @@ def test_names_of_openmmlab_for_local_and_renamed_files(monkeypatch, tmp_path):
     monkeypatch.setenv('MMENGINE_HOME', str(tmp_path))
     torch.save({'a': torch.ones(1)}, tmp_path / 'mine.pth')
     (tmp_path / 'open_mmlab.json').write_text('{"mine": "mine.pth"}')
-    monkeypatch.setattr(loading.mmengine_checkpoint, 'get_deprecated_model_names', lambda: {'old': 'mine', 'x': 'gone'})
+    monkeypatch.setattr(
+        mmengine_schemes.mmengine_checkpoint, 'get_deprecated_model_names', lambda: {'old': 'mine', 'x': 'gone'}
+    )
     for name in ('mine', 'old'):
         assert list(CheckpointLoader.load_checkpoint(f'open-mmlab://{name}')) == ['a']
 
@@ -494,15 +499,17 @@ def test_object_stores(monkeypatch, tmp_path):
         def get_local_path(self, name):
             return nullcontext(tmp_path / name.rpartition('/')[2])
 
-    monkeypatch.setattr(loading, 'get_file_backend', lambda name, backend_args: Store())
+    monkeypatch.setattr(mmengine_schemes, 'get_file_backend', lambda name, backend_args: Store())
     assert list(CheckpointLoader.load_checkpoint('s3://bucket/good.pth')) == ['a']
     with pytest.raises(CheckpointError):
-        CheckpointLoader.load_checkpoint('cluster:s3://bucket/bad.pth')
+        CheckpointLoader.load_checkpoint('cluster:s3://bucket/bad.pth')  # not a dict
     with pytest.raises(CheckpointError, match='pavi://model: .* are not read'):
         CheckpointLoader.load_checkpoint('pavi://model')
     assert not (tmp_path / 'canary').exists()
 
 
-def test_no_reader_of_mmengine_is_left():
+def test_install_leaves_no_reader_of_mmengine():
+    mmengine_schemes.install()
+    mmengine_schemes.install()
     for prefix, loader in CheckpointLoader._schemes.items():
-        assert loader.__module__ == loading.__name__ or not loader.__module__.startswith('mmengine'), prefix
+        assert loader.__module__ == mmengine_schemes.__name__ or not loader.__module__.startswith('mmengine'), prefix
