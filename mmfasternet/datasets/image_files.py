@@ -1,4 +1,4 @@
-"""The sizes of many images, most of them without decoding."""
+"""Read the sizes of many images, most of them from the header alone."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ try:
     from PIL import ExifTags, Image, UnidentifiedImageError
     from tqdm import tqdm
 except ImportError as error:
-    raise DependencyError(f'looking at images needs {error.name}, which is missing: pip install pillow tqdm') from error
+    raise DependencyError(f'opening images needs {error.name}, which is missing: pip install pillow tqdm') from error
 
-_STOPS = 'training stops when it comes to them'
+_STOPS = 'training stops when it reads them'
 MISSING_IMAGE = Kind('missing_image', 'error', 'images that do not exist', _STOPS)
 UNREADABLE_IMAGE = Kind('unreadable_image', 'error', 'images that cannot be read', _STOPS)
 
-#: How many files are read at a time. More than there are cores: most of the time goes into waiting for the disk.
+#: How many files are read at a time. More than there are cores, because reading mostly waits for the disk.
 THREADS = 16
-#: How many files a thread takes at a time.
+#: How many files a thread reads per task.
 BATCH = 32
-#: The EXIF orientations of images that lie on their side.
+#: The EXIF orientations that swap width and height.
 ON_SIDE = (5, 6, 7, 8)
-#: What OpenCV decodes for sure, by Pillow's names: of other files, only decoding says whether it can.
+#: The formats, by Pillow's names, that OpenCV always decodes; for others, only decoding shows whether it can.
 SURE = ('JPEG', 'MPO', 'PNG', 'BMP', 'WEBP')
-#: What of it OpenCV turns as the EXIF orientation says.
+#: Those of them to which OpenCV applies the EXIF orientation.
 TURNED = ('JPEG', 'MPO', 'PNG')
 
 
@@ -48,11 +48,11 @@ class Decoder(NamedTuple):
 
     @property
     def upright(self) -> bool:
-        """Whether images are turned as their EXIF orientation says."""
+        """Whether the EXIF orientation is applied."""
         return self.backend in ('cv2', 'pillow') and not self.flag.endswith(('unchanged', 'ignore_orientation'))
 
     def decode(self, path: Path) -> tuple[int, int]:
-        """Decode an image as training does, and give its width and height.
+        """Decode an image as training does, and return its width and height.
 
         Args:
             path (Path): The file.
@@ -61,9 +61,9 @@ class Decoder(NamedTuple):
             tuple[int, int]: Width and height in pixels.
 
         Raises:
-            DataError: It cannot be decoded; the message says why, and leaves it to the caller to name the file.
+            DataError: It cannot be decoded. The message does not name the file.
         """
-        # here, as only reading headers does without it
+        # imported here, because reading headers does not need it
         import mmcv
 
         try:
@@ -77,13 +77,13 @@ class Decoder(NamedTuple):
         return image.shape[1], image.shape[0]
 
 
-#: What ``LoadImageFromFile`` does without settings.
+#: ``LoadImageFromFile`` with its defaults.
 DEFAULT = Decoder()
 
 
 @contextmanager
 def images_of_any_size() -> Iterator[None]:
-    """Let Pillow open large images: aerial images have more pixels than what it takes for an attack."""
+    """Let Pillow open large images: aerial images exceed its limit for decompression bombs."""
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
@@ -99,17 +99,17 @@ def image_sizes(
 
     Args:
         paths (Sequence[Path]): The files.
-        title (str): Of the progress bar.
-        decode (bool): Decode each as a whole, to see whether that works. Defaults to False: read its header alone,
-            where that says that the image can be decoded.
-        decoder (Decoder): How training decodes them. Defaults to ``LoadImageFromFile`` without settings.
+        title (str): Title of the progress bar.
+        decode (bool): Decode each image completely. Defaults to False: read only the header if it proves that the
+            image can be decoded.
+        decoder (Decoder): How training decodes them. Defaults to ``LoadImageFromFile`` with its defaults.
 
     Yields:
-        tuple[int, int] | DataError: Width and height in pixels, or what is wrong with the file, in their order.
+        tuple[int, int] | DataError: Width and height in pixels, or why the file cannot be read, in the order of paths.
     """
     work = partial(_read_sizes, decode=decode, decoder=decoder)
     batches = (paths[start : start + BATCH] for start in range(0, len(paths), BATCH))
-    with images_of_any_size(), ThreadPoolExecutor(THREADS) as pool:  # the limit is one for all threads
+    with images_of_any_size(), ThreadPoolExecutor(THREADS) as pool:  # Pillow's limit applies to all threads
         sizes = chain.from_iterable(pool.map(work, batches))
         yield from tqdm(sizes, title, len(paths), unit=' images', leave=False)
 
@@ -119,21 +119,21 @@ def read_size(path: Path, decode: bool, upright: bool = True, decoder: Decoder |
 
     Args:
         path (Path): The file.
-        decode (bool): Decode it as a whole.
-        upright (bool): Whether it is turned as its EXIF orientation says, if no decoder is given. Defaults to True.
+        decode (bool): Decode it completely.
+        upright (bool): Whether to apply the EXIF orientation if no decoder is given. Defaults to True.
         decoder (Decoder, optional): How training decodes it. Defaults to None: with OpenCV.
 
     Returns:
         tuple[int, int]: Width and height in pixels.
 
     Raises:
-        DataError: Training cannot decode it; the message says why, and leaves it to the caller to name the file.
+        DataError: Training cannot decode it. The message does not name the file.
     """
     decoder = decoder or Decoder(flag='color' if upright else 'color_ignore_orientation')
     try:
         size, is_sure = _read_header(path, decoder)
     except DataError as fault:
-        # OpenCV has formats that Pillow lacks
+        # OpenCV reads some formats that Pillow does not
         try:
             return decoder.decode(path)
         except DataError:
@@ -147,7 +147,7 @@ def read_size(path: Path, decode: bool, upright: bool = True, decoder: Decoder |
 
 
 def _read_header(path: Path, decoder: Decoder) -> tuple[tuple[int, int], bool]:
-    """Give width and height, and whether the header says that the decoder can decode the image."""
+    """Return width and height, and whether the header proves that the decoder can decode the image."""
     try:
         with images_of_any_size(), Image.open(path) as image:
             width, height = image.size
@@ -161,7 +161,7 @@ def _read_header(path: Path, decoder: Decoder) -> tuple[tuple[int, int], bool]:
 
 
 def _fault_of_content(path: Path) -> str:
-    """Say what Pillow finds wrong in a file; empty if it decodes it."""
+    """Return why Pillow cannot decode a file; empty if it can."""
     try:
         with images_of_any_size(), Image.open(path) as image:
             image.load()
@@ -174,18 +174,18 @@ def _fault_of_content(path: Path) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return 'of no known format'
+        return 'unknown format'
     text = getattr(error, 'strerror', None) or str(error) or type(error).__name__
     return text.strip().splitlines()[-1]
 
 
 def _orientation(data: bytes) -> int | None:
-    """Read an orientation as OpenCV does: from EXIF alone, and none if that is malformed."""
+    """Read the orientation as OpenCV does: only from EXIF, and None if that is malformed."""
     exif = Image.Exif()
     try:
         exif.load(data)
         return exif.get(ExifTags.Base.Orientation)
-    except Exception:  # whatever Pillow raises
+    except Exception:  # malformed EXIF can make Pillow raise anything
         return None
 
 

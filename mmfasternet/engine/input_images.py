@@ -189,7 +189,7 @@ class ImageReader:
                 raise
             except Exception:  # a decoder can raise anything for a format that it does not know
                 continue
-        raise DataError(f'unreadable image: {reason or "of no known format"}')
+        raise DataError(f'unreadable image: {reason or "unknown format"}')
 
 
 def _damage(path: Path) -> str:
