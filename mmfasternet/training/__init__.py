@@ -4,7 +4,7 @@ from .checkpoints import DurableCheckpointHook, newest_whole_checkpoint
 from .data_parallel import CPUDataParallel
 from .exact_resume import ExactEpochLoop, ExactIterLoop, ExactResumeHook
 from .non_finite import NonFiniteHook
-from .workers import heed_parent_alone
+from .workers import exit_with_parent
 
 __all__ = [
     'CPUDataParallel',
@@ -13,6 +13,6 @@ __all__ = [
     'ExactIterLoop',
     'ExactResumeHook',
     'NonFiniteHook',
-    'heed_parent_alone',
+    'exit_with_parent',
     'newest_whole_checkpoint',
 ]

@@ -8,9 +8,9 @@ import pytest
 HAND_OVER = """
 import time
 from multiprocessing import connection, current_process, resource_sharer
-from mmfasternet.training import heed_parent_alone
+from mmfasternet.training import exit_with_parent
 
-heed_parent_alone(0)
+exit_with_parent(0)
 place, key = resource_sharer._resource_sharer.register(lambda *_: (_ for _ in ()).throw({error}('seen')), lambda: None)
 with connection.Client(place, authkey=current_process().authkey) as fetching:
     fetching.send((key, 0))
