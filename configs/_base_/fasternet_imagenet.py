@@ -1,6 +1,6 @@
 # ImageNet-1k, the recipe of the FasterNet paper: 300 epochs, AdamW, batch 4096, CutMix and MixUp, training at 192² for
-# 280 epochs and at 224² for the last 20. As in the authors' code, weight decay acts on norms and biases too. They train
-# in 16-bit mixed precision, these configs with --amp.
+# 280 epochs and at 224² for the last 20. As in the authors' code, weight decay also applies to norms and biases. The
+# authors train in 16-bit mixed precision; these configs do so with --amp.
 _base_ = [
     'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
     'mmpretrain::_base_/schedules/imagenet_bs1024_adamw_swin.py',
@@ -17,11 +17,11 @@ model = dict(
         num_classes=1000,
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
     ),
-    # one of the two for each batch
+    # each batch uses one of the two
     train_cfg=dict(augments=[dict(type='Mixup', alpha=0.3), dict(type='CutMix', alpha=1.0)]),
 )
 
-# timm's rand-m7-mstd0.5-inc1, which fills with the mean colour rounded to whole levels
+# timm's rand-m7-mstd0.5-inc1, which fills empty areas with the mean colour rounded to integers
 rand_augment = dict(
     type='RandAugment',
     policies='timm_increasing',
@@ -37,7 +37,7 @@ train_pipeline = [dict(type='LoadImageFromFile'), crop, flip, rand_augment, dict
 last_epochs_pipeline = [dict(type='LoadImageFromFile'), {**crop, 'scale': 224}, *train_pipeline[2:]]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    # the crop takes 0.9 of the side
+    # the crop is 0.9 of the side
     dict(type='ResizeEdge', scale=248, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),

@@ -1,11 +1,11 @@
-# Testing on ImageNet-C: for a config of ImageNet-1k to take over.
+# Test settings for ImageNet-C, which a config of ImageNet-1k takes over.
 imagenet_c = dict(
     _delete_=True,
     type='ImageNetC',
     data_root='data/imagenet-c',
     pipeline=[
         dict(type='LoadImageFromFile'),
-        # the published images are of the size 224² already
+        # the published images have the size 224²
         dict(type='CenterCrop', crop_size=224),
         dict(type='PackInputs', meta_keys=('img_path', 'corruption', 'severity')),
     ],

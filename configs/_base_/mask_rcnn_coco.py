@@ -1,5 +1,5 @@
 # Mask R-CNN on COCO, the 1x recipe of the FasterNet paper: batch 16, 12 epochs, AdamW, no gradient clipping. The
-# learning rate is that of S; the authors train M and L with half of it, and published no setting for T0 to T2.
+# learning rate is for S; the authors train M and L with half of it, and published no settings for T0 to T2.
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 
 custom_imports = dict(imports=['mmfasternet'], allow_failed_imports=False)

@@ -1,5 +1,5 @@
-# Oriented R-CNN on DOTA v1.0: le90, tiles of 1024 pixels, 8 images a step, 30 epochs on train and val together.
-# As val is trained on, its mAP only shows that training works; the figure to report is the server's, on test.
+# Oriented R-CNN on DOTA v1.0: le90, tiles of 1024 pixels, 8 images per step, 30 epochs on train and val together.
+# Because val is trained on, its mAP only shows that training works; report the mAP of the server on test.
 _base_ = 'mmrotate::oriented_rcnn/oriented-rcnn-le90_r50_fpn_1x_dota.py'
 
 custom_imports = dict(imports=['mmfasternet'], allow_failed_imports=False)
@@ -8,7 +8,7 @@ model = dict(backbone=dict(_delete_=True, type='FasterNet'))
 
 train_pipeline = [
     *_base_.train_pipeline[:-1],
-    # storage tanks and roundabouts have no angle of their own: tiles that show one are turned by quarters
+    # storage tanks and roundabouts have no orientation: tiles that contain one are rotated by multiples of 90°
     dict(type='RandomRotate', prob=0.5, angle_range=180, rect_obj_labels=[9, 11]),
     _base_.train_pipeline[-1],
 ]

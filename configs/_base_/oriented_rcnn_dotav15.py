@@ -1,4 +1,4 @@
-# DOTA v1.5: the images of v1.0, labelled anew with container cranes and very small objects.
+# DOTA v1.5: the images of v1.0 with new labels, which add container cranes and very small objects.
 _base_ = './oriented_rcnn_dota.py'
 
 model = dict(roi_head=dict(bbox_head=dict(num_classes=16)))

@@ -1,4 +1,4 @@
-# Tiles cut from the images at half, whole and one and a half times their size: `tools/split_dota.py --multi-scale`.
+# Tiles cut from the images at 0.5, 1.0 and 1.5 times their size: `tools/split_dota.py --multi-scale`.
 _base_ = './oriented_rcnn_dotav15.py'
 
 dataset = dict(data_root='data/split_ms_dota1_5/')
