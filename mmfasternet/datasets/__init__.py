@@ -1,1 +1,1 @@
-"""Data sets: where the files of a config are, and what is wrong with them."""
+"""Data sets of a config: find their files, read them, and check them."""

@@ -1,4 +1,4 @@
-"""The data sets of a config: their classes, and where their files are, as the libraries themselves find them."""
+"""Resolve the data sets of a config: find their classes and files as the libraries do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HINTS = {
 if IS_CHECKOUT:
     _HINTS['CocoDataset'] += '; `python tools/make_miniature.py coco data/coco` draws a small one'
     _HINTS['ImageNet'] += '; `python tools/make_miniature.py imagenet` draws a small one for the mini configs'
-#: What the settings of a data set must be that are looked at here, if they are there.
+#: The types of the settings that are read here, if they are set.
 _SETTINGS: dict[str, Any] = {
     'type': (str, type, FunctionType),
     'data_root': str,
@@ -52,9 +52,9 @@ _SETTINGS: dict[str, Any] = {
     'filter_cfg.min_size': (int, float),
     'pipeline': (list, tuple),
 }
-#: The libraries whose data sets read local files at the places that their settings name.
+#: The libraries whose data sets read local files at the paths in their settings.
 _LIBRARIES = ('mmengine', 'mmdet', 'mmrotate', 'mmpretrain', 'mmseg', 'mmfasternet')
-#: The wrappers of data sets, with how many of its samples each has of one that it wraps; None if that is not known.
+#: The wrappers of data sets, and how often each repeats a sample of the data set inside; None if that is unknown.
 _WRAPPERS = {
     'RepeatDataset': lambda wrapper: wrapper.get('times'),
     'ConcatDataset': lambda wrapper: 1,
@@ -66,18 +66,19 @@ _WRAPPERS = {
 
 @dataclass(frozen=True)
 class DataFiles:
-    """A data set of a config, resolved: what it is, where its files are, and what training makes of them.
+    """A resolved data set of a config: its format, its files, and how training reads them.
 
     Attributes:
-        config: Its config.
-        setting: Where it stands in the config, for messages.
-        meta: What it says of its classes: the defaults of its class, what the config puts in their place, and the names
-            as ``classes``, in the order of the labels; none if any will do.
-        format: ``'coco'``, ``'dota'``, ``'classes'`` (a folder each), or ``''``: one that only its own class can read.
-        annotations: The annotation file, or the folder of label files. None if only its own class knows where its files
-            are: it reads another store than the disk, fetches its data, or is a class of the user's own.
-        images: The folder of images; None if they are in a store that only their own backend can reach.
-        known_classes: How many classes the model knows, for labels without names. None: any number.
+        config: Config of the data set.
+        setting: Its key in the whole config, for messages.
+        meta: The ``METAINFO`` of its class, updated by the config, with the class names as ``classes`` in the order of
+            the labels; empty if any names are valid.
+        format: ``'coco'``, ``'dota'``, ``'classes'`` (one folder per class), or ``''`` if only its own class can read
+            it.
+        annotations: The annotation file, or the folder of label files. None if only its own class can find its files:
+            it reads a remote store, downloads its data, or is a custom class.
+        images: The folder of images; None if only its own file backend can read them.
+        known_classes: How many classes the model has, for labels without names. None: any number.
     """
 
     config: dict[str, Any]
@@ -90,37 +91,37 @@ class DataFiles:
 
     @property
     def classes(self) -> Sequence[str]:
-        """The names of the classes."""
+        """Names of the classes."""
         return self.meta['classes']
 
     @property
     def filters(self) -> Mapping[str, Any]:
-        """By what images are dropped in training."""
+        """The ``filter_cfg`` by which training drops images."""
         return {} if self.config.get('test_mode') else self.config.get('filter_cfg') or {}
 
     @property
     def with_masks(self) -> bool:
-        """Whether its pipeline loads masks."""
+        """Whether the pipeline loads masks."""
         return any(step.get('with_mask') for step in _steps_of(self.config))
 
     @property
     def decoder(self) -> Decoder | None:
-        """How training decodes the images; None if its pipeline loads them with a class of its own."""
+        """How training decodes the images; None if the pipeline loads them with a custom class."""
         return _decoder_of(self.config)
 
     @property
     def reads_json(self) -> bool:
-        """Whether it reads an annotation file such as COCO's."""
+        """Whether the annotations are a JSON file such as COCO's."""
         return self.annotations is not None and self.annotations.suffix == '.json'
 
     @property
     def drops_are_known(self) -> bool:
-        """Whether the images that training drops are known; Cityscapes, for one, drops more than COCO."""
+        """Whether the check knows which images training drops; Cityscapes, for example, drops more than COCO."""
         return self.format != 'coco' or _is_coco_s(dataset_class(self.config, self.setting), 'filter_data')
 
     @property
     def label_file(self) -> Path | None:
-        """The file that names the images and labels of class folders; None if the folders are the labels."""
+        """The file that lists the images and labels of class folders; None if the folders are the labels."""
         if self.config.get('ann_file'):
             return self.annotations
         path = self.annotations / f'meta/{self.config.get("split") or ""}.txt'
@@ -128,18 +129,18 @@ class DataFiles:
 
 
 def resolve(dataset: dict[str, Any], setting: str, known_classes: int | None = None) -> DataFiles:
-    """Find the classes and files of a data set, as its library itself does.
+    """Find the classes and files of a data set, as its library does.
 
     Args:
         dataset (dict): Config of the data set.
-        setting (str): Where it stands in the config, for the message.
+        setting (str): Its key in the whole config, for the message.
         known_classes (int, optional): How many classes the model knows. Defaults to None: any number.
 
     Returns:
         DataFiles: The data set.
 
     Raises:
-        ConfigError: A setting is not of the kind that is needed.
+        ConfigError: A setting has the wrong type.
         DataError: The files do not exist.
     """
     _check_settings(dataset, setting)
@@ -151,7 +152,7 @@ def resolve(dataset: dict[str, Any], setting: str, known_classes: int | None = N
             data_format, annotations, images = _find_files(dataset, dataset_type, setting)
         except (ConfigError, DataError):
             if _is_of_library(getattr(dataset_type, '__init__', None)):
-                raise  # a class of a user's own can set other places in its __init__
+                raise  # a custom class can set other paths in its __init__
     files = DataFiles(dataset, setting, meta, data_format, annotations, images, known_classes)
     if data_format == 'classes' and not meta['classes'] and images.is_dir() and not files.label_file:
         meta['classes'] = class_folders(images)
@@ -159,36 +160,36 @@ def resolve(dataset: dict[str, Any], setting: str, known_classes: int | None = N
 
 
 def resolve_all(dataset: dict[str, Any], setting: str, known_classes: int | None = None) -> list[DataFiles]:
-    """Find the classes and files of a data set, or of those in a wrapper such as ConcatDataset.
+    """Find the classes and files of a data set, or of the data sets in a wrapper such as ConcatDataset.
 
     Args:
         dataset (dict): Config of the data set or wrapper.
-        setting (str): Where it stands in the config, for the message.
+        setting (str): Its key in the whole config, for the message.
         known_classes (int, optional): How many classes the model knows. Defaults to None: any number.
 
     Returns:
         list[DataFiles]: In the order of :func:`leaf_datasets`.
 
     Raises:
-        ConfigError: A setting is not of the kind that is needed.
+        ConfigError: A setting has the wrong type.
         DataError: The files do not exist.
     """
     return [resolve(leaf, setting, known_classes) for leaf in leaf_datasets(dataset)]
 
 
 def class_meta(dataset: dict[str, Any], setting: str) -> dict[str, Any]:
-    """Say what a config tells of the classes of a data set, which need not exist.
+    """Read the classes of a data set from its config; its files do not have to exist.
 
     Args:
         dataset (dict): Config of the data set.
-        setting (str): Where it stands in the config, for the message.
+        setting (str): Its key in the whole config, for the message.
 
     Returns:
-        dict: The defaults of its class, what the config puts in their place, and the names as ``classes``, in the order
-        of the labels; none if it does not name them.
+        dict: The ``METAINFO`` of its class, updated by the config, with the class names as ``classes`` in the order of
+        the labels; empty if the config does not name them.
 
     Raises:
-        ConfigError: The classes are not given as a list, or as a file of names.
+        ConfigError: The classes are neither a list of names nor a file of names.
     """
     meta = {**getattr(dataset_class(dataset, setting), 'METAINFO', {}), **(dataset.get('metainfo') or {})}
     return {**meta, 'classes': _named_classes(dataset, setting)}
@@ -217,19 +218,21 @@ def _find_files(dataset: dict[str, Any], dataset_type: Any, setting: str) -> tup
     needs_root = not is_abs(prefix) or not is_abs(ann_file or '/')
     if root and needs_root and not Path(root).is_dir():
         raise DataError(
-            f'{setting}: no folder {root} (looked in {Path.cwd()}){_of_home(root)}; put the data there or link to it'
+            f'{setting}: the folder {root} does not exist (looked in {Path.cwd()}){_of_home(root)}; put or link the '
+            f'data there'
             f'{hint}'
         )
     if ann_file and not Path(annotations).exists():
         raise DataError(
-            f'{setting}: no annotations {annotations} (looked in {Path.cwd()}){_of_home(annotations)}{hint}'
+            f'{setting}: the annotations {annotations} do not exist (looked in {Path.cwd()}){_of_home(annotations)}'
+            f'{hint}'
         )
     folder = None if is_remote(images) or not _loads_local_images(dataset) else Path(images)
     if is_coco:
         if folder and not folder.is_dir():
             raise DataError(
-                f'{setting}: the folder of images {folder} is not there{_of_home(images)}; {annotations} names images '
-                'in it'
+                f'{setting}: the folder of images {folder} does not exist{_of_home(images)}; {annotations} names '
+                'images in it'
             )
         return 'coco', Path(annotations), folder
     if 'DOTADataset' in bases and folder:
@@ -240,21 +243,21 @@ def _find_files(dataset: dict[str, Any], dataset_type: Any, setting: str) -> tup
 
 
 def _join(root: str, path: str) -> str:
-    """Join paths as MMEngine does; of neither, it is the folder that the run starts in."""
+    """Join paths as MMEngine does; two empty paths give the current folder."""
     return path if is_abs(path) or is_remote(path) else os.path.join(root, path) or '.'  # noqa: PTH118, for URLs
 
 
 def is_remote(place: str) -> bool:
-    """Whether a path is a URL, or in an object store."""
+    """Whether a path is a URL or in an object store."""
     return '://' in place
 
 
 def _of_home(path: str) -> str:
-    return '; ~ is not expanded here, write the whole path' if path.startswith('~') else ''
+    return '; ~ is not expanded here, write the full path' if path.startswith('~') else ''
 
 
 def _expands_home(dataset_type: Any) -> bool:
-    """Mmpretrain expands ~ in ``ann_file``, ``classes``, and a ``data_prefix`` that is no dict."""
+    """Whether ~ is expanded: mmpretrain does so in ``ann_file``, ``classes`` and a str as ``data_prefix``."""
     return hasattr(dataset_type, '_compat_classes')
 
 
@@ -268,7 +271,7 @@ def _is_of_library(method: Any) -> bool:
 
 
 def _reads_local_files(dataset: dict[str, Any], dataset_type: Any) -> bool:
-    """Whether a data set reads local files at the places that its settings name."""
+    """Whether a data set reads local files at the paths in its settings."""
     if not _is_local(dataset) or not _is_of_library(getattr(dataset_type, 'load_data_list', None)):
         return False
     downloads = inspect.signature(dataset_type).parameters.get('download')
@@ -281,7 +284,7 @@ def _has_labels(dataset: dict[str, Any], bases: Collection[str]) -> bool:
 
 
 def _steps_of(dataset: dict[str, Any]) -> list[dict[str, Any]]:
-    """List the steps of the pipeline of a data set that are given by their configs."""
+    """List the steps of the pipeline of a data set that are configs."""
     return [step for step in dataset.get('pipeline') or () if isinstance(step, dict)]
 
 
@@ -312,11 +315,11 @@ def _check_settings(dataset: dict[str, Any], setting: str) -> None:
             raise ConfigError(f'{setting}.dataset.{name} is {value!r}; expected a {expected}')
     odd = [step for step in dataset.get('pipeline') or () if not isinstance(step, dict) and not callable(step)]
     if odd:
-        raise ConfigError(f'{setting}.dataset.pipeline has {odd[0]!r} in it; expected a dict each')
+        raise ConfigError(f'{setting}.dataset.pipeline has {odd[0]!r} in it; expected only dicts')
 
 
 def _reads_as_coco(dataset_type: type) -> bool:
-    """Tell CocoDataset from its relatives with formats of their own, such as LVIS and panoptic COCO."""
+    """Whether a class reads the format of CocoDataset; subclasses such as LVIS and panoptic COCO read others."""
     return all(_is_coco_s(dataset_type, name) for name in ('load_data_list', 'parse_data_info'))
 
 
@@ -329,7 +332,7 @@ def dataset_class(dataset: dict[str, Any], setting: str) -> Any:
 
     Args:
         dataset (dict): Config of the data set.
-        setting (str): Where it stands in the config, for the message.
+        setting (str): Its key in the whole config, for the message.
 
     Returns:
         type: The class, or a function that builds the data set.
@@ -347,7 +350,7 @@ def dataset_class(dataset: dict[str, Any], setting: str) -> Any:
 def _named_classes(dataset: dict[str, Any], setting: str) -> Sequence[str]:
     kind = dataset_class(dataset, setting)
     if 'HRSCDataset' in type_names(dataset, DATASETS) and not dataset.get('classwise'):
-        return ('ship',)  # its 31 classes are for whoever asks for them
+        return ('ship',)  # its 31 classes are used only with classwise=True
     known = getattr(kind, 'METAINFO', None) or {}
     metainfo = dataset.get('metainfo') or {}
     if 'CLASSES' in metainfo and 'CLASSES' not in known:
@@ -362,14 +365,14 @@ def _named_classes(dataset: dict[str, Any], setting: str) -> Sequence[str]:
 
 
 def _read_classes(classes: Any, name: str) -> Sequence[str]:
-    """Read classes as MMEngine does: a text is the path of a file with a name on each line."""
+    """Read classes as MMEngine does: a str is the path of a file with one name per line."""
     if isinstance(classes, str):
         if is_remote(classes):
             return ()
         if not Path(classes).is_file():
             raise ConfigError(
-                f'{name} is the text {classes!r} and there is no file of this name in {Path.cwd()}; a list of one '
-                f'class is written with a comma, ({classes!r},)'
+                f'{name} is the str {classes!r} and no file of this name exists in {Path.cwd()}; write a tuple of one '
+                f'class with a comma, ({classes!r},)'
             )
         try:
             classes = list_from_file(classes)
@@ -379,7 +382,7 @@ def _read_classes(classes: Any, name: str) -> Sequence[str]:
         raise ConfigError(f'{name} is {classes!r}; expected a list of names')
     odd = [value for value in classes if not isinstance(value, str)]
     if odd:
-        raise ConfigError(f'{name} has {odd[0]!r} in it; expected a str each')
+        raise ConfigError(f'{name} has {odd[0]!r} in it; expected only str')
     return classes
 
 
@@ -390,10 +393,10 @@ def leaf_datasets(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
         dataset (dict): Config of a data set.
 
     Yields:
-        dict: Config of a data set that is no wrapper; itself, if it is none.
+        dict: Config of each data set that is not a wrapper.
 
     Raises:
-        ConfigError: One is no dict.
+        ConfigError: A data set is not a dict.
     """
     inner = _wrapped(dataset)
     for child in inner:
@@ -408,7 +411,7 @@ def _wrapped(dataset: dict[str, Any]) -> Sequence[dict[str, Any]]:
     if not isinstance(dataset.get('datasets') or [], (list, tuple)):
         raise ConfigError(f'the datasets of a data set are {dataset["datasets"]!r}; expected a list')
     inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    # of another class, a `dataset` that is no dict is a name or the like
+    # in other classes, a `dataset` that is not a dict is a name or similar
     is_wrapper = all(isinstance(child, dict) for child in inner) or type_names(dataset, DATASETS) & _WRAPPERS.keys()
     return inner if is_wrapper else []
 
@@ -418,10 +421,10 @@ def count_samples(dataset: dict[str, Any], leaves: Iterator[int | None]) -> int 
 
     Args:
         dataset (dict): Its config.
-        leaves (Iterator[int | None]): The numbers of samples of :func:`leaf_datasets`, in their order.
+        leaves (Iterator[int | None]): The numbers of samples of the :func:`leaf_datasets`, in their order.
 
     Returns:
-        int | None: How many there are; None if that is not known.
+        int | None: The number of samples; None if that is unknown.
     """
     inner = _wrapped(dataset)
     if not inner:

@@ -1,4 +1,4 @@
-"""What the check of a data set finds: kinds of faults, how grave they are, and where they are."""
+"""Findings of a data check: their kinds, severities and places, and the report that collects them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-#: How grave a finding is: training stops or learns what is wrong; something is dropped or altered in silence, or is
-#: likely a mistake; something is left out on purpose.
+#: error: training stops, or learns from wrong labels. warning: something is dropped or changed silently, or is likely a
+#: mistake. note: something is left out on purpose.
 SEVERITIES = ('error', 'warning', 'note')
 
 
@@ -18,8 +18,8 @@ class Kind(NamedTuple):
     Attributes:
         name: Its key in a report.
         severity: One of :data:`SEVERITIES`.
-        title: What is found, in the plural.
-        outcome: What becomes of it in training.
+        title: Description of the findings, in the plural.
+        outcome: What training makes of them.
     """
 
     name: str
@@ -29,15 +29,15 @@ class Kind(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """Something found.
+    """A fact about a data set that the user should know.
 
     Attributes:
-        kind: What it is.
-        file: The image or label file, relative to its folder, or empty if it is none alone.
+        kind: Its kind.
+        file: The image or label file, relative to its folder; empty if the finding is not about one file.
         annotation: The id of the annotation, or None.
         line: The number of the line in the label file, from 1, or None.
-        detail: What is to be seen there.
-        picture: The image that shows it, relative to the folder of images, or empty if none does.
+        detail: The values that are wrong.
+        picture: The image that shows it, relative to the folder of images; empty if none does.
         outlines: x1, y1, x2, y2, ... of polygons to draw in the picture, in pixels.
     """
 
@@ -51,7 +51,7 @@ class Finding(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where it is; empty if that is no file alone."""
+        """The file with annotation or line; empty if the finding is not about one file."""
         place = show(self.file) if self.file else ''
         if self.annotation is not None:
             place = f'annotation {show(self.annotation)} of {place}'
@@ -63,23 +63,23 @@ class Finding(NamedTuple):
 
 EMPTY = Kind('empty', 'error', 'data sets without images', 'the run stops')
 NOTHING_LEARNED = Kind(
-    'nothing_learned', 'error', 'data sets without objects to learn', 'the model learns background alone'
+    'nothing_learned', 'error', 'data sets without objects to learn', 'the model learns only background'
 )
 NOTHING_SCORED = Kind('nothing_scored', 'error', 'data sets without objects to score', 'the score is -1 or 0')
 
 
 @dataclass
 class Report:
-    """What is in a data set, and what its reader makes of it.
+    """Counts and findings of a data set.
 
     Attributes:
-        images: How many images it names.
-        objects: How many objects it names.
-        kept_images: How many images training sees.
-        kept_objects: How many objects training sees in them, those to ignore included.
-        findings: What was found.
-        learned: How many objects training learns, so without those to ignore.
-        scored: How many objects scoring counts, if it reads the same file.
+        images: Number of images in the files.
+        objects: Number of objects in the files.
+        kept_images: Number of images that training uses.
+        kept_objects: Number of objects that training uses, including those that it ignores.
+        findings: The findings.
+        learned: Number of objects that training learns, without those that it ignores.
+        scored: Number of objects that scoring counts, if it reads the same file.
     """
 
     images: int
@@ -91,10 +91,11 @@ class Report:
     scored: int = 0
 
     def take(self, indices: int | Sequence[int] | None) -> None:
-        """Take a part of the images, as the ``indices`` of a data set say, and report if none is left.
+        """Select the images in the ``indices`` of a data set, and add a finding if none is left.
 
         Args:
-            indices (int | Sequence[int], optional): So many from the start, from the end if negative, or these.
+            indices (int | Sequence[int], optional): Number of images from the start, or from the end if negative, or
+                the indices of the images.
         """
         if isinstance(indices, int):
             self.kept_images = min(abs(indices), self.kept_images)
@@ -107,8 +108,8 @@ class Report:
         """Count the objects of a tile of DOTA.
 
         Args:
-            difficulties (Sequence[int]): The difficulty of each object.
-            diff_thr (int): mmrotate ignores objects that are more difficult.
+            difficulties (Sequence[int]): Difficulty of each object.
+            diff_thr (int): mmrotate ignores objects with a higher difficulty.
             drops_empty (bool): Whether mmrotate drops tiles without objects.
         """
         easy = sum(difficulty <= diff_thr for difficulty in difficulties)
@@ -128,15 +129,15 @@ class Report:
 
 
 def check_use(reports: Sequence[Report], trained: bool, scored: bool) -> Finding | None:
-    """Check that the data sets of a dataloader together have something to learn, or to score.
+    """Check that the data sets of a dataloader together have objects to learn, or to score.
 
     Args:
-        reports (Sequence[Report]): What was found in each of them.
-        trained (bool): Whether they are trained on.
-        scored (bool): Whether their annotations are what predictions are compared with.
+        reports (Sequence[Report]): The report of each data set.
+        trained (bool): Whether training uses them.
+        scored (bool): Whether predictions are compared with their annotations.
 
     Returns:
-        Finding | None: What is wrong; None if nothing is.
+        Finding | None: The finding; None if there are such objects.
     """
     number = sum(report.objects for report in reports)
     dropped = reports[0]._dropped() if reports else ''
@@ -148,7 +149,7 @@ def check_use(reports: Sequence[Report], trained: bool, scored: bool) -> Finding
 
 
 def by_kind(findings: Iterable[Finding]) -> dict[Kind, list[Finding]]:
-    """Sort findings into their kinds, the gravest first.
+    """Group findings by kind, with the highest severity first.
 
     Args:
         findings (Iterable[Finding]): The findings.
@@ -163,10 +164,10 @@ def by_kind(findings: Iterable[Finding]) -> dict[Kind, list[Finding]]:
 
 
 def show(value: Any) -> str:
-    """Give what a file holds in a form that fits on a line, whatever it is.
+    """Format any value of a file so that it fits on a line.
 
     Args:
-        value (Any): A name, an id, or what stands in its place.
+        value (Any): A name, an id, or whatever the file has in its place.
 
     Returns:
         str: Printable text.

@@ -114,7 +114,7 @@ def test_images_in_another_store(root, options):
 def test_home_is_expanded_where_the_library_does(root, monkeypatch):
     monkeypatch.setenv('HOME', str(root))
     for options in (dict(data_root='~/'), dict(ann_file='~/coco.json'), dict(data_prefix=dict(img='~/images'))):
-        with pytest.raises(DataError, match='~ is not expanded here, write the whole path'):
+        with pytest.raises(DataError, match='~ is not expanded here, write the full path'):
             resolve(ConfigDict(coco() | options), 'x')
         with pytest.raises(FileNotFoundError):
             data = DATASETS.build(dict(coco() | options, pipeline=[dict(type='LoadImageFromFile')], _scope_='mmdet'))
@@ -123,12 +123,12 @@ def test_home_is_expanded_where_the_library_does(root, monkeypatch):
     assert resolve(folders, 'x').images == root / 'folders'
     assert len(CustomDataset(data_prefix='~/folders')) == 2
     folders.update(data_root='~', data_prefix='folders')
-    with pytest.raises(DataError, match='no folder ~ .*~ is not expanded here'):
+    with pytest.raises(DataError, match='the folder ~ does not exist .*~ is not expanded here'):
         resolve(folders, 'x')
 
 
 def test_a_cifar_that_is_not_fetched_must_be_there(root):
-    with pytest.raises(DataError, match='no folder data/cifar10'):
+    with pytest.raises(DataError, match='the folder data/cifar10 does not exist'):
         resolve(dict(type='mmpretrain.CIFAR10', data_root='data/cifar10', download=False), 'x')
 
 
@@ -154,14 +154,14 @@ def test_classes_in_a_file(root):
 @pytest.mark.parametrize('classes', [('donut'), 'hot dog', 'images', ''])
 @pytest.mark.parametrize('kind', ['CocoDataset', 'mmrotate.DOTADataset', 'mmpretrain.CustomDataset'])
 def test_one_class_as_a_text(root, classes, kind):
-    with pytest.raises(ConfigError, match=rf"metainfo.classes is the text '{classes}' .* a comma, \('{classes}',\)"):
+    with pytest.raises(ConfigError, match=rf"metainfo.classes is the str '{classes}' .* a comma, \('{classes}',\)"):
         class_meta(dict(type=kind, metainfo=dict(classes=classes)), 'x')['classes']
 
 
 def test_classes_in_capitals_and_of_the_old_argument(root):
     with pytest.raises(ConfigError, match='metainfo has CLASSES, which is not read'):
         class_meta(coco(metainfo=dict(CLASSES=CLASSES)), 'x')['classes']
-    with pytest.raises(ConfigError, match="x.dataset.classes is the text 'cat'"):
+    with pytest.raises(ConfigError, match="x.dataset.classes is the str 'cat'"):
         class_meta(dict(type='mmpretrain.CustomDataset', data_prefix='folders', classes='cat'), 'x')['classes']
 
 

@@ -93,7 +93,7 @@ def test_what_the_decoder_of_training_cannot_read_is_reported(tmp_path, name, de
     [
         ('float tiff', 'cv2 cannot decode it; save it as JPEG or PNG'),
         ('tga', 'cv2 cannot decode it; save it as JPEG or PNG'),
-        ('text', 'of no known format'),
+        ('text', 'unknown format'),
     ],
 )
 def test_the_message_says_what_to_do(tmp_path, name, message):

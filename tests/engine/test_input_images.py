@@ -158,7 +158,7 @@ def test_files_that_are_no_whole_image(tmp_path):
     for name, part, reason in (
         ('torn.png', content[:5000], 'image file is truncated'),
         ('empty.png', b'', 'the file is empty'),
-        ('text.png', b'not an image', 'of no known format'),
+        ('text.png', b'not an image', 'unknown format'),
     ):
         (tmp_path / name).write_bytes(part)
         with pytest.raises(DataError, match=f'unreadable image: .*{reason}'):

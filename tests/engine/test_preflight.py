@@ -126,13 +126,13 @@ def break_load_from(root, cfg):
 
 @pytest.mark.parametrize('damage, error, message', [
     (break_arch, ConfigError, "unknown arch 'huge'; choose one of t0, t1"),
-    (break_root, DataError, r'train_dataloader: no folder data/nowhere \(looked in /.*make_miniature.py coco'),
-    (break_annotations, DataError, 'train_dataloader: no annotations .*instances_train2017.json'),
+    (break_root, DataError, r'train_dataloader: the folder data/nowhere does not exist .* /.*make_miniature.py coco'),
+    (break_annotations, DataError, 'train_dataloader: the annotations .*instances_train2017.json do not exist'),
     (break_json, DataError, 'instances_train2017.json is not JSON: '),
     (break_keys, DataError, 'not in the format of COCO: it lacks annotations, categories'),
     (break_list, DataError, 'it lacks images, annotations, categories'),
     (break_image, DataError, r'images that do not exist \(2\), .*: 000000000003.jpg: not in .*train2017, 000'),
-    (break_folder, DataError, 'the folder of images .*train2017 is not there'),
+    (break_folder, DataError, 'the folder of images .*train2017 does not exist'),
     (break_class, DataError, 'unknown class unicorn in metainfo.classes; .*has the categories person, .*and 70 more'),
     (break_category, DataError, 'unknown class kite'),
     (break_type, ConfigError, "unknown data set type 'CocoaDataset'"),
@@ -304,7 +304,7 @@ def rename_tile(val):
 
 
 @pytest.mark.parametrize('damage, message', [
-    (remove_images, 'the folder of tiles .*images is not there; cut the images of DOTA into tiles'),
+    (remove_images, 'the folder of tiles .*images does not exist; cut the images of DOTA into tiles'),
     (empty_images, 'images has no tiles'),
     (remove_tile, r'not exist \(1\), .*: P1__1024__824___0.png: the tile of .*annfiles/P1__1024__824___0.txt'),
     (empty_labels, 'annfiles has no label files'),
@@ -387,7 +387,7 @@ def remove_split(root):
     (empty_class, 'test_dataloader: .*val: 1 of 3 classes have no images: n02317335'),
     (empty_image, 'test_dataloader: .*val: 1 images are empty files: n02317335/b.JPEG'),
     (wrong_label, 'test_dataloader: .*val.txt:2: n02165456/a.JPEG has label 2, but its folder is class 1'),
-    (remove_split, 'test_dataloader: there is no folder .*val; expected it, with a folder for each class'),
+    (remove_split, 'test_dataloader: the folder .*val does not exist; expected one with a folder for each class'),
 ])  # fmt: skip
 def test_faults_of_class_folders_are_one_clear_line(imagenet, damage, message):
     damage(imagenet)

@@ -66,18 +66,18 @@ def test_what_is_dropped_in_silence_is_one_line(start):
     (line,) = start(damage)
     assert line.startswith('train_dataloader: ') and '\n' not in line
     assert line.endswith(
-        'instances_train2017.json: objects without area, or less than a pixel wide or high (1): dropped; boxes outside '
-        'of the image (5): dropped. `python tools/check_data.py CONFIG` lists them'
+        'instances_train2017.json: objects without area, or less than one pixel wide or high (1): dropped; boxes '
+        'outside the image (5): dropped. `python tools/check_data.py CONFIG` lists them'
     )
 
 
 @pytest.mark.parametrize(
     ('values', 'message'),
     [
-        (dict(id=1), r'annotations with the id of another \(3\), training stops: annotation 1 of 000000000001.jpg'),
-        (dict(category_id=12), r'annotations of unknown categories \(4\), dropped, so learned as background: '),
+        (dict(id=1), r'annotations with the id of another annotation \(3\), training stops: annotation 1 of 000000000001.jpg'),
+        (dict(category_id=12), r'annotations of unknown categories \(4\), dropped; treated as background: '),
         (dict(bbox=[1, 2]), r'malformed entries \(4\), training stops: annotations\[0\] has the bbox \[1, 2\], '),
-        (dict(segmentation=[]), r'objects without a mask that can be read \(4\), training stops: '),
+        (dict(segmentation=[]), r'objects without a readable mask \(4\), training stops: '),
     ],
 )
 def test_errors_stop_the_start(start, values, message):

@@ -65,7 +65,7 @@ def empty(name):
 
 FILTERED = dict(filter_cfg=dict(filter_empty_gt=True, min_size=32))
 NO_IMAGES = r'data sets without images \(1\), the run stops: 0 of . images are kept'
-NOTHING = 'train_dataloader: data sets without objects to learn, the model learns background alone: 0 of '
+NOTHING = 'train_dataloader: data sets without objects to learn, the model learns only background: 0 of '
 
 
 @pytest.mark.parametrize(
@@ -75,15 +75,15 @@ NOTHING = 'train_dataloader: data sets without objects to learn, the model learn
         (empty('annotations'), FILTERED, rf'{NO_IMAGES}: images without objects \(2\)'),
         (empty('annotations'), {}, rf'{NOTHING}0 objects are left'),
         (set_all(iscrowd=1), FILTERED, rf'{NOTHING}2 objects are left'),
-        (set_all(area=0), FILTERED, rf'{NOTHING}2 .*: objects without area, or less than a pixel wide or high \(2\)'),
+        (set_all(area=0), FILTERED, rf'{NOTHING}2 .*: objects without area, or less than one pixel wide or high \(2\)'),
         (set_all(ignore=1), FILTERED, rf"{NOTHING}2 .*: objects marked 'ignore' \(2\)"),
-        (set_all(bbox=[100, 1, 9, 9]), FILTERED, rf'{NOTHING}2 .*: boxes outside of the image \(2\)'),
-        (set_all(category_id=3), FILTERED, rf'{NO_IMAGES}.*objects of categories that are no class'),
+        (set_all(bbox=[100, 1, 9, 9]), FILTERED, rf'{NOTHING}2 .*: boxes outside the image \(2\)'),
+        (set_all(category_id=3), FILTERED, rf'{NO_IMAGES}.*objects of categories that are not classes'),
         (set_all(image_id=7), {}, rf'{NOTHING}2 .*: annotations of images that the file does not name \(2\)'),
         (
             set_all(image_id='1'),
             {},
-            r"has the same id as another type .*: image_id is '1' and the image has ",
+            r"has another type than the id of the image .*: image_id is '1' and the image has ",
         ),
         (set_all(), dict(filter_cfg=dict(min_size=50)), rf'{NO_IMAGES}: images smaller than min_size \(2\)'),
         (set_all(), dict(indices=0), NO_IMAGES),
@@ -155,7 +155,7 @@ def test_images_without_annotations_can_be_predicted_and_not_scored(root):
 def test_a_test_is_checked_for_what_its_evaluator_scores(root):
     write(root, lambda content: [item.pop('segmentation') for item in content['annotations']])
     check(make_cfg(root, ann_file=f'{root}/coco.json'), 'test')
-    with pytest.raises(DataError, match=r'without a mask that can be read \(2\), scoring stops: .*no segmentation'):
+    with pytest.raises(DataError, match=r'without a readable mask \(2\), scoring stops: .*no segmentation'):
         check(make_cfg(root, ann_file=f'{root}/coco.json', metric=['bbox', 'segm']), 'test')
     write(root, set_all(id=0, image_id=1))
     with pytest.raises(DataError, match='annotations with the id'):
@@ -254,7 +254,7 @@ def test_class_folders_in_another_order_than_the_classes(tmp_path, caplog):
     assert check_dataset(dataset, 'train_dataloader') == 2
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert 'predictions get the names of other classes, as mmpretrain numbers' in record.getMessage()
-    assert 'cat, dog, and the config names dog, cat; name the classes in that order' in record.getMessage()
+    assert 'cat, dog; the config names dog, cat. Name the classes in that order' in record.getMessage()
     (tmp_path / '.ipynb_checkpoints').mkdir()
     with pytest.raises(DataError, match='train_dataloader: .*.ipynb_checkpoints is among the class folders'):
         check_dataset(dataset, 'train_dataloader')

@@ -77,8 +77,8 @@ def test_settings_of_a_data_set_that_are_none():
         (dict(type='CocoDataset', data_root=3), 'train_dataloader.dataset.data_root is 3; expected a str'),
         (dict(type='CocoDataset', data_prefix='a'), "dataset.data_prefix is 'a'; expected a dict"),
         (dict(type='CocoDataset', data_prefix=dict(img=1)), 'dataset.data_prefix.img is 1; expected a str'),
-        (dict(type='CocoDataset', pipeline=['Resize']), "dataset.pipeline has 'Resize' in it; expected a dict each"),
-        (dict(type='CocoDataset', metainfo=dict(classes=[1])), 'dataset.metainfo.classes has 1 in it; expected a str'),
+        (dict(type='CocoDataset', pipeline=['Resize']), "dataset.pipeline has 'Resize' in it; expected only dicts"),
+        (dict(type='CocoDataset', metainfo=dict(classes=[1])), 'metainfo.classes has 1 in it; expected only str'),
     ],
 )
 def test_settings_of_a_data_set_that_are_of_another_kind(dataset, message):

@@ -58,10 +58,10 @@ def test_damaged_data(run, own_data, tmp_path):
     assert code == 1
     lines = printed.splitlines()
     assert lines[2:4] == [
-        '  error           1  images that do not exist: training stops when it comes to them',
+        '  error           1  images that do not exist: training stops when it reads them',
         f'{"":21}000000000007.jpg',
     ]
-    assert lines[4] == '  warning         5  boxes outside of the image: dropped'
+    assert lines[4] == '  warning         5  boxes outside the image: dropped'
     first = content['annotations'][0]
     assert (
         lines[5].split()
@@ -70,7 +70,7 @@ def test_damaged_data(run, own_data, tmp_path):
             f'{first["area"]} in an image of {content["images"][0]["width"]}x{content["images"][0]["height"]}'
         ).split()
     )
-    assert lines[8] == '  note            1  crowds: learned neither as objects nor as background'
+    assert lines[8] == '  note            1  crowds: ignored, neither objects nor background'
     assert len(lines) == 11 and lines[10].endswith(f', pictures of some: {tmp_path}/out/{COCO.stem}.jpg')
     (report,) = json.loads((tmp_path / f'out/{COCO.stem}.json').read_text()).values()
     assert report['objects'] - report['kept_objects'] == 5 == report['findings']['outside']['count']
@@ -155,7 +155,7 @@ def test_class_folders_are_checked_as_at_the_start(run, mini_imagenet):
     ('arguments', 'message'),
     [
         (('nowhere.py', 'x'), 'config nowhere.py does not exist'),
-        ((COCO, 'data/nowhere'), 'train_dataloader: no folder data/nowhere'),
+        ((COCO, 'data/nowhere'), 'train_dataloader: the folder data/nowhere does not exist'),
     ],
 )
 def test_mistakes_are_one_line(run, arguments, message):

@@ -66,13 +66,13 @@ def test_it_prints_what_it_did(run, tmp_path):
     assert code == 0 and printed.startswith(f'{out}/trainval already exists with these settings\n{out}/val already ')
     code, printed, error = run(raw, out)
     assert code == 2 and printed == '' and error.count('\n') == 1
-    assert error.startswith(f'error: {out}/trainval holds tiles of other sizes and overlaps (expected [1024], [200]);')
+    assert error.startswith(f'error: {out}/trainval has tiles with other sizes and overlaps (expected [1024], [200]);')
     assert run(raw, out, '--overwrite')[0] == 0
 
 
 def test_it_prints_the_first_faults(run, tmp_path):
     raw, out = draw(tmp_path / 'raw', 'val', 1, line='1 2 3\n' * 22), tmp_path / 'out'
-    message = '3 fields; expected 8 numbers, a class and, if given, a difficulty'
+    message = '3 fields; expected 8 numbers, a class and an optional difficulty'
     code, printed, _ = run(raw, out, '--splits', 'val')
     told = printed.splitlines()[10:]
     assert code == 0
@@ -80,7 +80,7 @@ def test_it_prints_the_first_faults(run, tmp_path):
     assert told[20:] == [f'and 2 more, all in {out}/val/split.json']
     code, printed, error = run(raw, tmp_path / 'strict', '--strict')
     assert code == 2 and printed == '' and not (tmp_path / 'strict').exists()
-    assert error.splitlines()[-1].startswith(f'error: val/labelTxt/val0.txt:1: {message}, and 21 more; mend')
+    assert error.splitlines()[-1].startswith(f'error: val/labelTxt/val0.txt:1: {message}, and 21 more; fix')
 
 
 def test_multi_scale(run, tmp_path):

@@ -222,7 +222,7 @@ def test_mmdets_own_tools_run_the_same_configs(run_tool):
 
 @pytest.mark.parametrize('command, message', [
     (('train.py', MISSION, '--cfg-options', NO_WEIGHTS, 'train_dataloader.dataset.data_root=data/gone/'),
-     'error: train_dataloader: no folder data/gone'),
+     'error: train_dataloader: the folder data/gone does not exist'),
     (('train.py', MISSION, '--cfg-options', 'model.backbone.arch=xxl'), "error: FasterNet: unknown arch 'xxl'"),
     (('test.py', MISSION, 'epoch_99.pth'), 'error: checkpoint: epoch_99.pth does not exist'),
     (('train.py', 'configs/gone.py'), 'error: config configs/gone.py does not exist'),

@@ -1,1 +1,1 @@
-"""Data sets in the layout of COCO: their annotations and masks, and a check of both."""
+"""Read and check data sets in the format of COCO: annotations and masks."""

@@ -1,7 +1,7 @@
-"""COCO's annotation files: what is wrong in one, and what mmdet drops of it in silence. No image is opened.
+"""Check annotation files in the format of COCO without opening images: what is wrong, and what mmdet drops silently.
 
 Training reads them with ``load_data_list``, ``parse_data_info`` and ``filter_data`` of mmdet's ``CocoDataset`` and with
-its ``LoadAnnotations``; scoring with ``COCO`` and ``COCOeval`` of pycocotools, which drops nothing.
+its ``LoadAnnotations``; scoring reads them with ``COCO`` and ``COCOeval`` of pycocotools, which drop nothing.
 """
 
 from __future__ import annotations
@@ -25,51 +25,51 @@ from .masks import LARGEST, NUMBERS, mask_fault, odd_masks
 
 _STOPS = 'training stops'
 MALFORMED = Kind('malformed', 'error', 'incomplete or malformed entries', _STOPS)
-IMAGE_TWICE = Kind('image_twice', 'error', 'images with the id of another', 'only the last of them is seen')
-ANNOTATION_TWICE = Kind('annotation_twice', 'error', 'annotations with the id of another', _STOPS)
+IMAGE_TWICE = Kind('image_twice', 'error', 'images with the id of another image', 'only the last is used')
+ANNOTATION_TWICE = Kind('annotation_twice', 'error', 'annotations with the id of another annotation', _STOPS)
 CATEGORY_TWICE = Kind(
-    'category_twice', 'error', 'categories with the id or name of another', 'classes are numbered wrongly'
+    'category_twice', 'error', 'categories with the id or name of another category', 'classes are numbered wrongly'
 )
 MISSING_CLASS = Kind(
-    'missing_class', 'error', 'classes of the config that are no category', 'classes are numbered wrongly'
+    'missing_class', 'error', 'classes of the config that are not categories', 'classes are numbered wrongly'
 )
 CLASS_TWICE = Kind('class_twice', 'error', 'classes that the config names twice', 'classes are numbered wrongly')
 UNKNOWN_CATEGORY = Kind(
-    'unknown_category', 'error', 'annotations of unknown categories', 'dropped, so learned as background'
+    'unknown_category', 'error', 'annotations of unknown categories', 'dropped; treated as background'
 )
-ID_TYPE = Kind('id_type', 'error', 'annotations whose image has the same id as another type', 'dropped')
-NO_MASK = Kind('no_mask', 'error', 'objects without a mask that can be read', _STOPS)
+ID_TYPE = Kind('id_type', 'error', 'annotations whose image id has another type than the id of the image', 'dropped')
+NO_MASK = Kind('no_mask', 'error', 'objects without a readable mask', _STOPS)
 NO_SCORED_MASK = NO_MASK._replace(outcome='scoring stops')
-BAD_CROWD = Kind('bad_crowd', 'error', 'values of iscrowd other than 0 and 1', 'all but 0 are read as crowds')
+BAD_CROWD = Kind('bad_crowd', 'error', 'values of iscrowd other than 0 and 1', 'all values but 0 mean crowd')
 NO_CROWD = Kind('no_crowd', 'error', 'annotations without iscrowd', 'scoring stops')
-BAD_ID = Kind('bad_id', 'error', 'annotations with the id 0', 'scoring counts their detections as wrong')
+BAD_ID = Kind('bad_id', 'error', 'annotations with the id 0', 'scoring counts their detections as false positives')
 TEXT_ID = Kind('text_id', 'error', 'annotations whose id is not a number', 'scoring stops')
-MIXED_IDS = Kind('mixed_ids', 'error', 'ids of which some are text and some are numbers', 'scoring leaves them out')
+MIXED_IDS = Kind('mixed_ids', 'error', 'ids that are partly text and partly numbers', 'scoring leaves them out')
 NOT_SCORED = Kind('not_scored', 'warning', 'objects larger than pycocotools scores', 'not scored')
 CLASS_ORDER = Kind(
     'class_order', 'warning', 'classes in another order than the categories', 'results get the names of other classes'
 )
 UNKNOWN_IMAGE = Kind('unknown_image', 'warning', 'annotations of images that the file does not name', 'dropped')
-NO_AREA = Kind('no_area', 'warning', 'objects without area, or less than a pixel wide or high', 'dropped')
-OUTSIDE = Kind('outside', 'warning', 'boxes outside of the image', 'dropped')
-PARTLY_OUTSIDE = Kind('partly_outside', 'warning', 'boxes that reach beyond the image', 'cut off at its edge')
+NO_AREA = Kind('no_area', 'warning', 'objects without area, or less than one pixel wide or high', 'dropped')
+OUTSIDE = Kind('outside', 'warning', 'boxes outside the image', 'dropped')
+PARTLY_OUTSIDE = Kind('partly_outside', 'warning', 'boxes that reach beyond the image', 'clipped to the image')
 IGNORED = Kind('ignored', 'note', "objects marked 'ignore'", 'dropped')
-CROWD = Kind('crowd', 'note', 'crowds', 'learned neither as objects nor as background')
-OTHER_CLASS = Kind('other_class', 'note', 'objects of categories that are no class of the config', 'dropped')
+CROWD = Kind('crowd', 'note', 'crowds', 'ignored, neither objects nor background')
+OTHER_CLASS = Kind('other_class', 'note', 'objects of categories that are not classes of the config', 'dropped')
 NO_OBJECTS = Kind('no_objects', 'note', 'images without objects', 'dropped')
 TOO_SMALL = Kind('too_small', 'note', 'images smaller than min_size', 'dropped')
 
-#: By how many pixels a box may reach beyond its image: the boxes of COCO do by rounding.
+#: By how many pixels a box may reach beyond its image; rounding causes this in COCO's boxes.
 ROUNDING = 1.0
 #: The largest area in pixels that pycocotools scores.
 LARGEST_SCORED = 1e10
 
 
 class Annotations(NamedTuple):
-    """What of an annotation file is sound, and kept in training.
+    """The valid entries of an annotation file that training keeps.
 
     Attributes:
-        images: The images by their ids.
+        images: The images by id.
         objects: The annotations that mmdet does not drop.
     """
 
@@ -78,29 +78,29 @@ class Annotations(NamedTuple):
 
 
 def read_annotations(path: Path, needs_annotations: bool = True) -> dict[str, list]:
-    """Read an annotation file, with the encodings that pycocotools reads.
+    """Read an annotation file in an encoding that pycocotools reads.
 
     Args:
         path (Path): The file.
-        needs_annotations (bool): Whether it must have ``annotations``, which a test that only predicts can do without.
+        needs_annotations (bool): Whether it must have ``annotations``; a test that only predicts does not need them.
             Defaults to True.
 
     Returns:
-        dict[str, list]: What it holds, with at least ``images``, ``annotations`` and ``categories``.
+        dict[str, list]: Its content, with at least ``images``, ``annotations`` and ``categories``.
 
     Raises:
         DataError: It cannot be read, or is not in the format of COCO.
     """
     try:
         with uncollected():
-            # NaN and the infinities, which Python writes and JSON does not know, are no numbers to work with
+            # NaN and infinities, which Python writes although JSON has none, are not usable numbers
             content = json.loads(_read_text(path), parse_constant=lambda name: None)
     except OSError as error:
         raise DataError(f'{path} cannot be read: {error.strerror}') from error
     except DataError:
         raise
     except (ValueError, RecursionError) as error:
-        raise DataError(f'{path} is not JSON: {error}; fetch the file again') from error
+        raise DataError(f'{path} is not JSON: {error}; download the file again') from error
     if isinstance(content, dict) and not needs_annotations:
         content.setdefault('annotations', [])
     missing = [
@@ -129,11 +129,7 @@ def _read_text(path: Path) -> str:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Keep the garbage collector from looking again and again through millions of new objects, which are no garbage.
-
-    Yields:
-        None: Until it may look again, best when the objects are gone.
-    """
+    """Disable the garbage collector, which would search millions of new objects again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -144,24 +140,24 @@ def uncollected() -> Iterator[None]:
 
 
 def missing_files(folder: Path, names: Sequence[str]) -> list[str]:
-    """Find out which files are not there.
+    """List the files that do not exist.
 
     Args:
-        folder (Path): What the names are relative to.
-        names (Sequence[str]): The names.
+        folder (Path): The folder that names are relative to.
+        names (Sequence[str]): Names of the files.
 
     Returns:
-        list[str]: The names of those that are missing.
+        list[str]: Names of the missing files.
     """
-    # one listing a folder: a look at each of 118,000 files takes minutes on a network disk
+    # one listing per folder: checking each of 118,000 files takes minutes on a network disk
     listings: dict[str, set[str]] = {}
     missing = []
     for name in names:
-        parent, file = os.path.split(os.path.join(folder, name))  # noqa: PTH118, as a Path of each takes a second
+        parent, file = os.path.split(os.path.join(folder, name))  # noqa: PTH118, as creating Paths takes a second
         if parent not in listings:
             try:
                 listings[parent] = set(os.listdir(parent))  # noqa: PTH208
-            except (OSError, ValueError):  # a ValueError if the name can be none of a file
+            except (OSError, ValueError):  # a ValueError if the name is not valid for a file
                 listings[parent] = set()
         if file not in listings[parent]:
             missing.append(name)
@@ -176,25 +172,25 @@ def check_annotations(
     with_masks: bool = False,
     scored: Collection[str] = (),
 ) -> tuple[Annotations, Report]:
-    """Check the entries of an annotation file, each dropped object for the first reason that there is.
+    """Check the entries of an annotation file; report each dropped object once, for the first reason.
 
     Args:
-        content (Mapping[str, list]): What :func:`read_annotations` gives.
+        content (Mapping[str, list]): The result of :func:`read_annotations`.
         classes (Sequence[str]): The classes of the config. Defaults to ``()``: all categories.
-        filters (Mapping, optional): The ``filter_cfg`` of the data set, if it is trained on. Defaults to None.
+        filters (Mapping, optional): The ``filter_cfg`` of the data set, if training uses it. Defaults to None.
         with_masks (bool): Whether the config learns masks. Defaults to False.
-        scored (Collection[str]): What mmdet's ``CocoMetric`` scores with the file, such as ``'bbox'`` and ``'segm'``;
-            with ``'instances'`` among it, it scores what mmdet makes of the file. Defaults to ``()``: nothing.
+        scored (Collection[str]): What mmdet's ``CocoMetric`` scores with the file, such as ``'bbox'`` and ``'segm'``.
+            With ``'instances'``, it scores the objects that mmdet reads instead. Defaults to ``()``: nothing.
 
     Returns:
-        tuple[Annotations, Report]: What is sound, and what was found.
+        tuple[Annotations, Report]: The valid entries, and the report.
     """
     filters = filters or {}
     reads_file = bool(scored) and 'instances' not in scored
     findings: list[Finding] = []
     images = _read_images(content, findings)
     categories = _read_categories(content, findings)
-    wanted = {key for key, name in categories.items() if not classes or name in classes}
+    class_ids = {key for key, name in categories.items() if not classes or name in classes}
     findings += _compare_classes(list(classes), list(categories.values()))
     objects = _read_objects(content, images, categories, findings)
 
@@ -206,10 +202,10 @@ def check_annotations(
     inside = (np.minimum(ends, sizes) - np.maximum(starts, 0)).clip(min=0)
     areas = [item['area'] for item in objects]
     crowds = [item.get('iscrowd') for item in objects]
-    has_class = _true_for([item['category_id'] in wanted for item in objects])
+    has_class = _true_for([item['category_id'] in class_ids for item in objects])
     is_crowd = _true_for(crowds)
 
-    def tell(kind: Kind, are_meant: np.ndarray) -> None:
+    def add_findings(kind: Kind, are_meant: np.ndarray) -> None:
         for index in np.flatnonzero(are_meant):
             item, image = objects[index], frames[index]
             text = (
@@ -226,17 +222,17 @@ def check_annotations(
         (OTHER_CLASS, ~has_class),
     ):
         if reads_file and kind is not OTHER_CLASS:
-            kind = kind._replace(severity='warning', outcome='scored all the same')
-        tell(kind, are_left & are_meant)
+            kind = kind._replace(severity='warning', outcome='still scored')
+        add_findings(kind, are_left & are_meant)
         are_left &= ~are_meant
-    tell(PARTLY_OUTSIDE, are_left & ((starts < -ROUNDING) | (ends > sizes + ROUNDING)).any(axis=1))
-    tell(CROWD, are_left & is_crowd)
+    add_findings(PARTLY_OUTSIDE, are_left & ((starts < -ROUNDING) | (ends > sizes + ROUNDING)).any(axis=1))
+    add_findings(CROWD, are_left & is_crowd)
     are_scored = has_class & reads_file
     is_odd = _true_for([crowd not in (0, 1) for crowd in crowds])
     findings += _check_crowds(objects, frames, is_odd & (are_left | are_scored), are_scored)
     findings += _check_scored_ids(objects, frames, are_scored, images, categories)
     is_huge = _true_for([area > LARGEST_SCORED for area in areas])
-    tell(NOT_SCORED, are_scored & ~is_crowd & is_huge)
+    add_findings(NOT_SCORED, are_scored & ~is_crowd & is_huge)
     scores_masks = (are_scored if reads_file else are_left) & ('segm' in scored)
     if with_masks or scores_masks.any():
         indices = np.flatnonzero((are_left & with_masks) | scores_masks).tolist()
@@ -271,7 +267,7 @@ def check_annotations(
 def _check_crowds(
     objects: Sequence[dict[str, Any]], frames: Sequence[dict[str, Any]], are_odd: np.ndarray, are_scored: np.ndarray
 ) -> Iterator[Finding]:
-    """Mmdet asks whether ``iscrowd`` is true, as any text is; pycocotools asks that first and then for its integer."""
+    """Check ``iscrowd``: mmdet tests its truth value, pycocotools that and then its integer."""
     for index in np.flatnonzero(are_odd):
         item, image = objects[index], frames[index]
         if item.get('iscrowd') is not None:
@@ -287,7 +283,7 @@ def _check_scored_ids(
     images: Collection[Any],
     categories: Collection[Any],
 ) -> Iterator[Finding]:
-    """Pycocotools notes for each detection the id of the object that it matches, as a number; 0 stands for none."""
+    """Check ids: pycocotools stores the id of the matched object of each detection as a number, 0 if unmatched."""
     if not are_scored.any():
         return
     for name, ids in (('images', images), ('categories', categories)):
@@ -298,7 +294,7 @@ def _check_scored_ids(
         item, image = objects[index], frames[index]
         try:
             if not float(item['id']) and not item.get('iscrowd'):
-                yield describe(BAD_ID, item, image, f'{show(item["id"])} stands for "not matched"; number from 1')
+                yield describe(BAD_ID, item, image, f'{show(item["id"])} means "not matched"; number from 1')
         except (ValueError, OverflowError):
             yield describe(TEXT_ID, item, image, f'the id is {show(item["id"])}; number the annotations from 1')
 
@@ -306,17 +302,17 @@ def _check_scored_ids(
 def describe(
     kind: Kind, item: Mapping[str, Any], image: Mapping[str, Any], detail: str, outlines: Sequence[Sequence[float]] = ()
 ) -> Finding:
-    """Make a finding of an annotation.
+    """Create a finding for an annotation.
 
     Args:
-        kind (Kind): What it is.
+        kind (Kind): Its kind.
         item (Mapping): The annotation.
         image (Mapping): The entry of its image.
-        detail (str): What is to be seen there.
+        detail (str): The values that are wrong.
         outlines (Sequence[Sequence[float]]): Polygons to draw besides the box, in pixels. Defaults to none.
 
     Returns:
-        Finding: It.
+        Finding: The finding.
     """
     x, y, w, h = item['bbox']
     box = x, y, x + w, y, x + w, y + h, x, y + h
@@ -329,7 +325,7 @@ def _read_images(content: Mapping[str, list], findings: list[Finding]) -> dict[A
     for image in _sound(content, 'images', findings):
         other = images.get(image['id'])
         if other:
-            detail = f'has the id {show(image["id"])} as {show(other["file_name"])} has'
+            detail = f'has the id {show(image["id"])}, as {show(other["file_name"])} does'
             findings.append(Finding(IMAGE_TWICE, image['file_name'], detail=detail))
         images[image['id']] = image
     return images
@@ -348,7 +344,7 @@ def _read_categories(content: Mapping[str, list], findings: list[Finding]) -> di
 
 
 def _compare_classes(classes: list[str], categories: list[str]) -> Iterator[Finding]:
-    """Mmdet numbers the classes as the file's categories are in order, and takes their names from the config."""
+    """Compare the order: mmdet numbers classes in the order of the file and names them in the order of the config."""
     unknown = [name for name in classes if name not in categories]
     if unknown:
         yield Finding(
@@ -374,7 +370,7 @@ def _read_objects(
     categories: Mapping[Any, str],
     findings: list[Finding],
 ) -> list[dict[str, Any]]:
-    """Give the annotations whose image and category are there."""
+    """Return the annotations whose image and category exist."""
     if _are_plain(content['annotations'], images, categories):
         return content['annotations']
     objects = []
@@ -404,7 +400,7 @@ def _read_objects(
 
 
 def _as_text(value: Any) -> str:
-    """Give ids that look the same in print the same text: 7, '7' and '007'."""
+    """Return the same text for ids that look the same: 7, '7' and '007'."""
     try:
         return str(int(value))
     except (ValueError, OverflowError):
@@ -445,7 +441,7 @@ def _is_box(value: Any) -> bool:
 
 
 _PLAIN = itemgetter('id', 'image_id', 'category_id', 'bbox', 'area')
-#: What mmdet asks each entry for.
+#: The keys that mmdet reads of each entry, and their checks.
 _NEEDED: dict[str, dict[str, Callable[[Any], bool]]] = {
     'images': dict(id=_is_id, file_name=_is_text, width=_is_extent, height=_is_extent),
     'annotations': dict(id=_is_id, image_id=_is_id, category_id=_is_id, bbox=_is_box, area=_is_number),
@@ -454,7 +450,7 @@ _NEEDED: dict[str, dict[str, Callable[[Any], bool]]] = {
 
 
 def _sound(content: Mapping[str, list], key: str, findings: list[Finding]) -> Iterator[dict[str, Any]]:
-    """Give the entries that have all that mmdet needs."""
+    """Yield the entries that have all keys that mmdet needs."""
     for number, entry in enumerate(content[key]):
         fault = _fault_of(entry, _NEEDED[key])
         if fault is None:
@@ -464,7 +460,7 @@ def _sound(content: Mapping[str, list], key: str, findings: list[Finding]) -> It
 
 
 def _are_plain(annotations: Sequence[Any], images: Mapping[Any, Any], categories: Mapping[Any, Any]) -> bool:
-    """Whether all annotations are sound, in the form that most files have: a look at each of a million takes long."""
+    """Whether all annotations are valid and of the usual form; this is faster than checking each of a million."""
     try:
         rows = list(map(_PLAIN, annotations))
         numbers = list(chain.from_iterable(row[3] for row in rows))

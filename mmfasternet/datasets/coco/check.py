@@ -1,4 +1,4 @@
-"""Check a data set in the format of COCO: its annotations, and whether its masks and images agree with them."""
+"""Check a data set in the format of COCO: its annotations, and whether masks and images agree with them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BROKEN_MASK = Kind(
     'broken_mask',
     'warning',
     'masks with malformed parts',
-    'these are left out; an object with no other is not learned',
+    'these parts are left out; an object without others is not learned',
 )
-MASK_UNLIKE_BOX = Kind('mask_unlike_box', 'warning', 'masks that do not fit their box', 'both learned as they are')
-SIZE = Kind('size', 'error', 'images of another size than the annotations say', 'boxes and masks lie in wrong places')
+MASK_UNLIKE_BOX = Kind('mask_unlike_box', 'warning', 'masks that do not fit their box', 'both learned unchanged')
+SIZE = Kind('size', 'error', 'images whose size differs from the annotations', 'boxes and masks are misplaced')
 
-#: A box fits its mask if no side is farther off than so many pixels, which rounding and outlines drawn by hand explain,
+#: A box fits its mask if no side differs by more pixels than this, which rounding and hand-drawn outlines explain,
 SLACK = 2.0
-#: or than this share of the longer side of the box: by less, no IoU that is trained on or scored changes much.
+#: or by more than this share of the longer side of the box; smaller differences hardly change an IoU.
 SLACK_SHARE = 0.05
 
 
@@ -41,11 +41,11 @@ def check(files: DataFiles, scored: Collection[str] = (), open_images: bool = Fa
         files (DataFiles): The data set.
         scored (Collection[str]): What is scored with its annotations, such as ``'bbox'`` and ``'segm'``. Defaults to
             ``()``: nothing.
-        open_images (bool): Compare masks and images with the annotations, too, which takes longer. Defaults to False.
-        decode (bool): Decode each image as a whole. Defaults to False: read its header alone.
+        open_images (bool): Also compare masks and images with the annotations, which takes longer. Defaults to False.
+        decode (bool): Decode each image completely. Defaults to False: read only its header.
 
     Returns:
-        Report: What was found.
+        Report: Counts and findings.
 
     Raises:
         DataError: The file is not in the format of COCO.
@@ -66,10 +66,10 @@ def check_masks(annotations: Annotations) -> list[Finding]:
     """Compare masks with boxes.
 
     Args:
-        annotations (Annotations): What is sound of an annotation file.
+        annotations (Annotations): The valid entries of an annotation file.
 
     Returns:
-        list[Finding]: What was found.
+        list[Finding]: The findings.
     """
     findings = []
     for item in tqdm(annotations.objects, 'comparing masks with boxes', unit=' objects', leave=False):
@@ -96,17 +96,17 @@ def check_images(
     decode: bool = False,
     decoder: Decoder | None = DEFAULT,
 ) -> list[Finding]:
-    """Compare the files of images with the annotations.
+    """Compare image files with the annotations.
 
     Args:
-        annotations (Annotations): What is sound of an annotation file.
-        folder (Path): What the names of the images are relative to.
-        decode (bool): Decode each image as a whole. Defaults to False: read its header alone.
-        decoder (Decoder, optional): How training decodes them, or None if no image can be opened here. Defaults to
-            ``LoadImageFromFile`` without settings.
+        annotations (Annotations): The valid entries of an annotation file.
+        folder (Path): The folder that the names of the images are relative to.
+        decode (bool): Decode each image completely. Defaults to False: read only its header.
+        decoder (Decoder, optional): How training decodes them; None to open no images. Defaults to
+            ``LoadImageFromFile`` with its defaults.
 
     Returns:
-        list[Finding]: What was found.
+        list[Finding]: The findings.
     """
     images = {image['file_name']: image for image in annotations.images.values()}
     missing = set(missing_files(folder, list(images)))

@@ -1,4 +1,4 @@
-"""Masks in the format of COCO: polygons and run lengths, and what mmdet and pycocotools cannot read of them."""
+"""Read and check masks in the format of COCO: polygons and run lengths, as mmdet and pycocotools read them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 
 from ..findings import show
 
-#: The largest coordinate in pixels, either side of 0: up to here float32 tells neighbouring pixels apart.
+#: The largest absolute coordinate in pixels; float32 distinguishes neighbouring pixels up to here.
 LARGEST = 2.0**24
-#: The types that a number in JSON has in Python; a bool is none.
+#: The Python types of numbers in JSON; bool is not one of them.
 NUMBERS = frozenset((int, float))
 
 
 def mask_fault(mask: Any, image: Mapping[str, Any], scored: bool = False) -> str:
-    """Say why a mask cannot be read, as far as that shows without decompressing it.
+    """Describe why a mask cannot be read, as far as possible without decompressing it.
 
     Args:
         mask (Any): The ``segmentation`` of an annotation, or None.
         image (Mapping[str, Any]): The entry of its image.
-        scored (bool): Whether pycocotools reads it, which leaves out no part of a mask. Defaults to False.
+        scored (bool): Whether pycocotools reads it, which does not leave out malformed parts. Defaults to False.
 
     Returns:
-        str: What is wrong; empty if nothing is.
+        str: The fault; empty if there is none.
     """
     if not mask:
         return 'no segmentation' if mask is None else f'the segmentation {show(mask)}'
@@ -38,23 +38,23 @@ def mask_fault(mask: Any, image: Mapping[str, Any], scored: bool = False) -> str
     for polygon in mask:
         if type(polygon) is not list or not NUMBERS.issuperset(map(type, polygon)):
             return f'{show(polygon)} where the coordinates of a polygon are expected'
-        # beyond, drawing a polygon takes all memory
+        # drawing larger polygons exhausts the memory
         if polygon and not -LARGEST <= min(polygon) <= max(polygon) <= LARGEST:
             return f'a coordinate is more than {LARGEST:.0f} pixels from 0'
     if scored and len(mask[0]) < 5:
-        return f'the first polygon has {len(mask[0])} coordinates, expected at least 6, which pycocotools needs'
+        return f'the first polygon has {len(mask[0])} coordinates, expected at least 6, as pycocotools requires'
     return ''
 
 
 def odd_masks(masks: Sequence[Any], indices: Sequence[int]) -> Sequence[int]:
-    """Leave out the masks that need no look at each: sound polygons, as most of a million are.
+    """Select the masks to check one by one: all but polygons that are valid, which most of a million are.
 
     Args:
         masks (Sequence[Any]): The ``segmentation`` of annotations.
-        indices (Sequence[int]): The numbers of the annotations.
+        indices (Sequence[int]): The indices of the annotations.
 
     Returns:
-        Sequence[int]: The numbers of those to look at.
+        Sequence[int]: The indices of the masks to check.
     """
     polygons = [polygon for mask in masks if type(mask) is list for polygon in mask]
     are_plain = {list}.issuperset(map(type, polygons)) and min(map(len, polygons), default=6) >= 6
@@ -72,7 +72,7 @@ def odd_masks(masks: Sequence[Any], indices: Sequence[int]) -> Sequence[int]:
 def _run_lengths_fault(mask: Mapping[str, Any], image: Mapping[str, Any], scored: bool) -> str:
     counts, size = mask.get('counts'), mask.get('size')
     if not isinstance(counts, (list, str)) or size is None:
-        return 'run lengths without counts or size, which pycocotools needs' if scored else ''
+        return 'run lengths without counts or size, which pycocotools requires' if scored else ''
     height, width = image['height'], image['width']
     if size != [height, width]:
         swapped = '; height and width are swapped' if size == [width, height] else ''
@@ -85,7 +85,7 @@ def _run_lengths_fault(mask: Mapping[str, Any], image: Mapping[str, Any], scored
         except ValueError as error:
             return str(error)
     fault = _counts_fault(counts, width * height)
-    # the overlap with a mask that ends early is computed in an endless loop
+    # pycocotools loops forever on the overlap with a mask that ends early
     if not fault and scored and sum(counts) != width * height:
         fault = f'the run lengths cover {sum(counts)} of {width * height} pixels, expected all; pycocotools hangs'
     return fault
@@ -101,15 +101,15 @@ def read_mask(mask: Any, image: Mapping[str, Any]) -> tuple[list[list[float]], S
     """Read a mask as mmdet does.
 
     Args:
-        mask (Any): The ``segmentation`` of an annotation, in which :func:`mask_fault` finds nothing.
+        mask (Any): The ``segmentation`` of an annotation, for which :func:`mask_fault` returns an empty text.
         image (Mapping[str, Any]): The entry of its image.
 
     Returns:
-        tuple: The polygons; the left, top, right and bottom of what mmdet keeps, or None if it keeps nothing; and what
-        it does not keep, in words.
+        tuple: The polygons; left, top, right and bottom of the parts that mmdet keeps, or None if it keeps none; and
+        the fault of the other parts.
 
     Raises:
-        ValueError: mmdet stops at it; the message says why.
+        ValueError: mmdet raises an error for it.
     """
     if isinstance(mask, list):
         return _read_polygons(mask)
@@ -133,16 +133,16 @@ def run_length_bounds(mask: Mapping[str, Any], width: int, height: int) -> tuple
     """Find the bounds of a mask in run lengths.
 
     Args:
-        mask (Mapping[str, Any]): Its ``size`` as height and width, and ``counts``: the lengths of its runs down the
-            columns, of background and object in turns, as numbers or in COCO's compressed text.
-        width (int): Of the image in pixels.
-        height (int): Of the image in pixels.
+        mask (Mapping[str, Any]): Its ``size`` as height and width, and its ``counts``: the lengths of its runs down the
+            columns, background and object in turns, as numbers or in COCO's compressed text.
+        width (int): Width of the image in pixels.
+        height (int): Height of the image in pixels.
 
     Returns:
         tuple[int, int, int, int]: Left, top, right and bottom in pixels; all 0 if the mask is empty.
 
     Raises:
-        ValueError: They are malformed, or of another size than the image.
+        ValueError: The run lengths are malformed, or their size differs from the image.
     """
     if mask['size'] != [height, width]:
         raise ValueError(f'run lengths of size {show(mask["size"])} in an image of [{height}, {width}]')
@@ -156,17 +156,17 @@ def run_length_bounds(mask: Mapping[str, Any], width: int, height: int) -> tuple
     if not len(first):
         return 0, 0, 0, 0
     left, right = first.min() // height, last.max() // height + 1
-    # a run that goes on in the next column has the lower edge of one and the upper edge of the other
+    # a run that continues in the next column touches the lower edge in one and the upper edge in the other
     if (first // height != last // height).any():
         return int(left), 0, int(right), int(height)
     return int(left), int((first % height).min()), int(right), int((last % height).max() + 1)
 
 
 def _decompress(text: str) -> list[int]:
-    """Read run lengths as COCO compresses them.
+    """Decompress run lengths in COCO's format.
 
-    Each character has 5 bits of a number, the low ones first, and a sixth that says whether more follow; from the
-    fourth number on, each is the difference to the last but one.
+    Each character has 5 bits of a number, the lowest first, and a sixth bit that is set if more follow. From the fourth
+    number on, each is the difference to the last but one.
     """
     counts: list[int] = []
     number = shift = 0
@@ -184,4 +184,4 @@ def _decompress(text: str) -> list[int]:
     else:
         if not shift:
             return counts
-    raise ValueError(f'{show(text)} is not of compressed run lengths')
+    raise ValueError(f'{show(text)} is not in the format of compressed run lengths')

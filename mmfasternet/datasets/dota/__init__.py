@@ -1,1 +1,1 @@
-"""DOTA: raw labels, cutting images into tiles, and a check of the tiles."""
+"""DOTA: read raw labels, cut images into tiles, and check the tiles."""

@@ -11,21 +11,21 @@ from .tile_folders import MALFORMED_LINE, list_label_files, list_tiles, read_til
 
 
 def check(files: DataFiles, scored: Collection[str] = (), open_images: bool = False, decode: bool = False) -> Report:
-    """Check that every label file has a tile, and that mmrotate can read every line.
+    """Check that every label file has a tile and that mmrotate can read every line.
 
     Args:
         files (DataFiles): The data set.
-        scored (Collection[str]): Not used: DOTA's metrics score what mmrotate reads.
-        open_images (bool): Open the tiles and look at the shape of each object, too, which takes longer and needs
+        scored (Collection[str]): Not used: DOTA's metrics score the objects that mmrotate reads.
+        open_images (bool): Also open the tiles and check the shape of each object, which takes longer and needs
             shapely. Defaults to False.
-        decode (bool): Decode each tile as a whole. Defaults to False: read its header alone.
+        decode (bool): Decode each tile completely. Defaults to False: read only its header.
 
     Returns:
-        Report: What was found.
+        Report: Counts and findings.
 
     Raises:
-        DataError: There are no tiles, or no label files.
-        DependencyError: shapely is needed and not installed.
+        DataError: There are no tiles or no label files.
+        DependencyError: shapely is needed but not installed.
     """
     labels = files.annotations if files.config.get('ann_file') else None
     suffix = files.config.get('img_suffix', 'png')

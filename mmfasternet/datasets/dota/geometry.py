@@ -1,6 +1,6 @@
-"""Check DOTA's tiles in depth: open each tile, and look at the shape and the place of each object.
+"""Check DOTA's tiles in depth: open each tile, and check the shape and position of each object.
 
-What mmrotate does is in ``load_data_list`` and ``filter_data`` of its ``DOTADataset``.
+Training reads them with ``load_data_list`` and ``filter_data`` of mmrotate's ``DOTADataset``.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ except ImportError as error:
     ) from error
 
 NO_LABELS = Kind('no_labels', 'warning', 'tiles without a label file', 'dropped')
-NO_AREA = Kind('no_area', 'warning', 'objects without area, or whose sides cross', 'learned as they are')
-OUTSIDE = Kind('outside', 'warning', 'objects with their centre outside of the tile', 'learned as they are')
-DIFFICULT = Kind(
-    'difficult', 'note', 'objects more difficult than diff_thr', 'learned neither as objects nor as background'
-)
+NO_AREA = Kind('no_area', 'warning', 'objects without area, or with crossing sides', 'learned unchanged')
+OUTSIDE = Kind('outside', 'warning', 'objects with their centre outside the tile', 'learned unchanged')
+DIFFICULT = Kind('difficult', 'note', 'objects more difficult than diff_thr', 'ignored, neither objects nor background')
 NO_OBJECTS = Kind('no_objects', 'note', 'tiles without objects', 'dropped')
 
 
@@ -46,21 +44,21 @@ def check_tiles(
     """Check tiles and their label files.
 
     Args:
-        images (Path): The folder of the tiles.
-        labels (Path, optional): The folder of the label files, or None if the split has none.
-        classes (Sequence[str]): The classes of the config.
-        suffix (str): The ending of tiles, the data set's ``img_suffix``. Defaults to ``'png'``.
-        diff_thr (int): mmrotate ignores objects that are more difficult. Defaults to 100.
+        images (Path): Folder of the tiles.
+        labels (Path, optional): Folder of the label files; None if the split has none.
+        classes (Sequence[str]): Classes of the config.
+        suffix (str): Suffix of tiles, the data set's ``img_suffix``. Defaults to ``'png'``.
+        diff_thr (int): mmrotate ignores objects with a higher difficulty. Defaults to 100.
         drops_empty (bool): Whether mmrotate drops tiles without objects. Defaults to False.
-        decode (bool): Decode each tile as a whole. Defaults to False: read its header alone.
-        decoder (Decoder, optional): How training decodes them, or None if no tile can be opened here. Defaults to
-            ``LoadImageFromFile`` without settings.
+        decode (bool): Decode each tile completely. Defaults to False: read only its header.
+        decoder (Decoder, optional): How training decodes them; None to open no tiles. Defaults to
+            ``LoadImageFromFile`` with its defaults.
 
     Returns:
-        Report: What was found.
+        Report: Counts and findings.
 
     Raises:
-        DataError: There are no tiles, or no label files.
+        DataError: There are no tiles or no label files.
     """
     tiles = list_tiles(images, suffix)
     files = [] if labels is None else list_label_files(labels)
@@ -99,7 +97,7 @@ def _check_labels(
     diff_thr: int,
     findings: list[Finding],
 ) -> tuple[int, int]:
-    """Check a label file, and give the number of its lines, and of its objects to ignore."""
+    """Check a label file; return the number of its lines, and of the objects that mmrotate ignores."""
     objects, faults = read_labels(file, tuple(classes))
     malformed = {fault.line: fault.message for fault in faults if fault.message != NO_AREA_FAULT}
     malformed |= malformed_lines(file, classes)
@@ -115,7 +113,7 @@ def _check_labels(
     if size:
         corners = np.array([item.corners for item in objects]).reshape(-1, 4, 2)
         centres = shapely.get_coordinates(shapely.centroid(shapely.polygons(corners)))
-        # of an object that a tile shares with others, at least 0.7 lies in it, and so its centre does
+        # at least 0.7 of an object that reaches beyond its tile lies in the tile, so its centre does too
         for index in np.flatnonzero(((centres < 0) | (centres > size)).any(axis=1)):
             x, y = centres[index]
             text = f'{objects[index].name} with its centre at {x:.1f}, {y:.1f} in a tile of {size[0]}x{size[1]}'

@@ -1,4 +1,4 @@
-"""DOTA's classes and its label files: one text file an image, one line an object.
+"""Classes of DOTA, and its label files: one text file per image, one line per object.
 
 The format is described at https://captain-whu.github.io/DOTA/dataset.html.
 """
@@ -26,15 +26,15 @@ _CLASSES_1_0 = (
 )  # fmt: skip
 #: The classes of each version of DOTA, in mmrotate's order.
 CLASSES: dict[str, tuple[str, ...]] = {'1.0': _CLASSES_1_0, '1.5': (*_CLASSES_1_0, 'container-crane')}
-#: Where each version keeps its label files, beside ``images``.
+#: The folder of label files of each version, beside ``images``.
 LABEL_FOLDERS = {'1.0': 'labelTxt', '1.5': 'labelTxt-v1.5'}
-#: How the lines start that describe the image and may stand before the objects.
+#: The prefixes of header lines, which describe the image and are optional.
 HEADERS = ('imagesource:', 'gsd:')
-#: The largest coordinate in pixels, either side of 0: up to here float32 tells neighbouring pixels apart.
+#: The largest absolute coordinate in pixels; float32 distinguishes neighbouring pixels up to here.
 LARGEST = 2.0**24
 #: The smallest area of an object in square pixels.
 LEAST_AREA = 1e-6
-#: What is said of an object with less.
+#: The fault of an object with a smaller area.
 NO_AREA_FAULT = 'the quadrilateral has no area, or its sides cross'
 
 
@@ -43,7 +43,7 @@ class DotaObject(NamedTuple):
 
     Attributes:
         corners: x1, y1, x2, y2, x3, y3, x4, y4 of a quadrilateral, in pixels of the image.
-        name: The class.
+        name: Name of the class.
         difficulty: 0 is easy, 1 is difficult.
         line: The number of the line, from 1.
     """
@@ -55,12 +55,12 @@ class DotaObject(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Something wrong with a file.
+    """Why a file or a line of it cannot be used.
 
     Attributes:
         path: The file.
-        line: The number of the line, from 1, or None if it is the whole file.
-        message: What is wrong.
+        line: The number of the line, from 1; None for the whole file.
+        message: The reason.
     """
 
     path: str
@@ -72,23 +72,23 @@ class Fault(NamedTuple):
 
 
 def read_labels(path: str | Path, classes: tuple[str, ...]) -> tuple[list[DotaObject], list[Fault]]:
-    """Read a label file; what is malformed is left out and told.
+    """Read a label file; malformed lines are left out and returned as faults.
 
-    After the header lines ``imagesource:...`` and ``gsd:...``, which may be missing, each line is
-    ``x1 y1 x2 y2 x3 y3 x4 y4 class [difficulty]``, as https://captain-whu.github.io/DOTA/dataset.html says.
+    After the optional header lines ``imagesource:...`` and ``gsd:...``, each line is
+    ``x1 y1 x2 y2 x3 y3 x4 y4 class [difficulty]``.
 
     Args:
         path (str | Path): The file.
         classes (tuple[str, ...]): The classes that may occur.
 
     Returns:
-        tuple[list[DotaObject], list[Fault]]: The objects and the faults, each in the order of the lines. A file without
-        objects is no fault.
+        tuple[list[DotaObject], list[Fault]]: The objects and the faults, in the order of the lines. A file without
+        objects is not a fault.
     """
     try:
         lines = Path(path).read_text(encoding='utf-8-sig').split('\n')
     except UnicodeDecodeError as error:
-        return [], [Fault(str(path), None, f'is not text in UTF-8 (byte {error.start}); fetch the file again')]
+        return [], [Fault(str(path), None, f'is not text in UTF-8 (byte {error.start}); download the file again')]
     except OSError as error:
         return [], [Fault(str(path), None, f'cannot be read: {error.strerror}')]
     objects: list[DotaObject] = []
@@ -102,7 +102,7 @@ def read_labels(path: str | Path, classes: tuple[str, ...]) -> tuple[list[DotaOb
             objects.append(_parse(line, number, classes))
         except ValueError as error:
             faults.append(Fault(str(path), number, str(error)))
-    # in float32, in which the tiles are cut, a tiny object can lose its area
+    # tiles are cut in float32, in which a tiny object can lose its area
     corners = np.array([item.corners for item in objects], dtype=np.float32)
     quadrilaterals = shapely.polygons(corners.reshape(-1, 4, 2))
     are_sound = shapely.is_valid(quadrilaterals) & (shapely.area(quadrilaterals) >= LEAST_AREA)
@@ -112,10 +112,10 @@ def read_labels(path: str | Path, classes: tuple[str, ...]) -> tuple[list[DotaOb
 
 
 def _parse(line: str, number: int, classes: tuple[str, ...]) -> DotaObject:
-    """Read the line of an object; a ValueError says what is wrong with it."""
+    """Parse the line of an object; raise a ValueError with the fault of a malformed line."""
     fields = line.split()
     if len(fields) not in (9, 10):
-        raise ValueError(f'{len(fields)} fields; expected 8 numbers, a class and, if given, a difficulty')
+        raise ValueError(f'{len(fields)} fields; expected 8 numbers, a class and an optional difficulty')
     *texts, name = fields[:9]
     corners = tuple(map(_parse_coordinate, texts))
     if name not in classes:
@@ -125,7 +125,7 @@ def _parse(line: str, number: int, classes: tuple[str, ...]) -> DotaObject:
         )
     difficulty = fields[9] if len(fields) == 10 else '0'
     if not (difficulty.isascii() and difficulty.isdigit()):
-        raise ValueError(f'difficulty {difficulty!r}; expected a whole number, 0 or more')
+        raise ValueError(f'difficulty {difficulty!r}; expected an integer of at least 0')
     return DotaObject(corners, name, int(difficulty), number)
 
 
@@ -133,8 +133,8 @@ def _parse_coordinate(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f'{text!r} is not a number; expected 8 of them, a class and, if given, a difficulty') from None
+        raise ValueError(f'{text!r} is not a number; expected 8 numbers, a class and an optional difficulty') from None
     # also false for NaN
     if not abs(value) <= LARGEST:
-        raise ValueError(f'coordinate {text}; expected pixels, at most {LARGEST:.0f} either side of 0')
+        raise ValueError(f'coordinate {text}; expected pixels from -{LARGEST:.0f} to {LARGEST:.0f}')
     return value

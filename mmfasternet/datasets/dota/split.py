@@ -1,6 +1,6 @@
-"""Cutting DOTA, images up to 20,000 pixels wide, into the overlapping square tiles that detectors are trained on.
+"""Cut DOTA's images, which are up to 20,000 pixels wide, into overlapping square tiles for training and testing.
 
-On all cores, and so that a kill loses nothing: each image leaves a record when its last tile is written.
+The work runs in several processes and can be resumed: each image gets a record when its last tile is written.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ except ImportError as error:
         f"cutting DOTA into tiles needs {error.name}, which is missing: pip install 'mmfasternet[dota]'"
     ) from error
 
-#: The raw folders that each split is made of.
+#: The raw folders of each split.
 SPLITS = {'train': ('train',), 'val': ('val',), 'trainval': ('train', 'val'), 'test': ('test',)}
-#: The splits that are made unless others are named.
+#: The splits that are cut by default.
 DEFAULT_SPLITS = ('trainval', 'val', 'test')
-#: By how much the windows are enlarged or shrunk; a window has the size divided by the rate.
+#: The rates: a window has the size divided by the rate.
 SINGLE_SCALE, MULTI_SCALE = (1.0,), (0.5, 1.0, 1.5)
-#: By how many pixels neighbouring windows overlap, before they are divided by the rate.
+#: The overlaps of neighbouring windows in pixels, before division by the rate.
 SINGLE_SCALE_OVERLAP, MULTI_SCALE_OVERLAP = 200, 500
-#: The difficulty of objects of which a part lies outside of the tile.
+#: The difficulty of objects with a part outside the tile.
 TRUNCATED = '2'
-#: What is counted in each split, in the words of the table.
+#: The counts of each split, and their titles in the printed table.
 COUNTS = {
     'images': 'images',
     'tiles': 'tiles',
@@ -61,7 +61,7 @@ COUNTS = {
 }
 
 _TILE_FOLDERS = ('images', 'annfiles', 'labelTxt')
-#: Set in a worker when the user pressed Ctrl-C.
+#: Set in a worker after Ctrl-C.
 _is_stopped = threading.Event()
 
 
@@ -69,8 +69,8 @@ class Source(NamedTuple):
     """An image to cut.
 
     Attributes:
-        image: Its file.
-        label: Where its label file should be, or None in a split without labels.
+        image: The image file.
+        label: Path of its label file, which may be missing; None in a split without labels.
     """
 
     image: Path
@@ -78,14 +78,14 @@ class Source(NamedTuple):
 
 
 class Split(NamedTuple):
-    """A split to make.
+    """A split to cut.
 
     Attributes:
         name: ``train``, ``val``, ``trainval`` or ``test``.
-        folder: Where its tiles go.
+        folder: Folder for its tiles.
         sources: Its images.
-        faults: What is wrong with the raw folders.
-        settings: What the tiles depend on, as JSON holds it.
+        faults: Faults of the raw folders.
+        settings: Settings that the tiles depend on, in types of JSON.
     """
 
     name: str
@@ -96,16 +96,16 @@ class Split(NamedTuple):
 
     @property
     def progress(self) -> Path:
-        """Where it is noted which images are done; it is there until all are."""
+        """The folder of records of finished images; it exists until all images are finished."""
         return self.folder / '.progress'
 
     @property
     def result(self) -> Path:
-        """What came of the split; it is there once all images are done."""
+        """The file of results; it exists once all images are finished."""
         return self.folder / 'split.json'
 
     def record(self, source: Source) -> Path:
-        """Where it is noted what came of an image."""
+        """Return the path of the record of an image."""
         return self.progress / 'records' / f'{source.image.stem}.json'
 
 
@@ -121,37 +121,37 @@ def split_dota(
     strict: bool = False,
     overwrite: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Cut DOTA into tiles, or go on where that was interrupted.
+    """Cut DOTA into tiles, or resume if a previous call was interrupted.
 
     Args:
-        raw (str | Path): The folder with ``{train,val,test}/{images,labelTxt,labelTxt-v1.5}``, as
-            https://captain-whu.github.io/DOTA/dataset.html offers them.
-        out (str | Path): The folder that gets ``{split}/{images,annfiles,labelTxt}``: the tiles, their labels, and
-            copies of the raw label files, to score whole images with.
-        version (str, optional): Of the labels: '1.0' or '1.5'.
-        multi_scale (bool, optional): Take windows at the rates 0.5, 1.0 and 1.5 rather than at 1.0 only.
-        splits (Sequence[str], optional): Of ``train``, ``val``, ``trainval`` and ``test``. By default ``trainval``,
-            ``val`` and ``test``, as far as the raw folders are there.
-        size (int, optional): Width and height of a window in pixels, at rate 1.0.
-        overlap (int, optional): Pixels that neighbouring windows share, at rate 1.0. By default 200, or 500 with
+        raw (str | Path): Folder with ``{train,val,test}/{images,labelTxt,labelTxt-v1.5}``, the layout of
+            https://captain-whu.github.io/DOTA/dataset.html.
+        out (str | Path): Folder that gets ``{split}/{images,annfiles,labelTxt}``: the tiles, their labels, and copies
+            of the raw label files for scoring whole images.
+        version (str, optional): Version of the labels: '1.0' or '1.5'.
+        multi_scale (bool, optional): Cut windows at the rates 0.5, 1.0 and 1.5 instead of only 1.0.
+        splits (Sequence[str], optional): Splits among ``train``, ``val``, ``trainval`` and ``test``. By default those
+            of ``trainval``, ``val`` and ``test`` whose raw folders exist.
+        size (int, optional): Side of a window in pixels, at rate 1.0.
+        overlap (int, optional): Overlap of neighbouring windows in pixels, at rate 1.0. By default 200, or 500 with
             ``multi_scale``.
-        workers (int, optional): Number of processes. By default one a core.
-        strict (bool, optional): Cut nothing if anything is wrong with the labels or the images.
-        overwrite (bool, optional): Replace splits that are already there.
+        workers (int, optional): Number of processes. By default one per core.
+        strict (bool, optional): Cut nothing if any label or image has a fault.
+        overwrite (bool, optional): Replace existing splits.
 
     Returns:
-        dict[str, dict[str, Any]]: For each split what its ``split.json`` holds, ``settings``, ``counts`` (as in
-        :data:`COUNTS`), ``faults`` and ``left_out``, the lines of the objects that no tile has; and ``made``, whether
-        it was cut now.
+        dict[str, dict[str, Any]]: For each split the content of its ``split.json``: ``settings``, ``counts`` (see
+        :data:`COUNTS`), ``faults`` and ``left_out``, the lines of objects that are in no tile; and ``made``, whether
+        this call cut it.
 
     Raises:
-        DataError: The raw folders are not as expected, ``out`` holds something else, a setting cannot work, or there
-            are faults and ``strict`` is set.
+        DataError: The raw folders are not as expected, ``out`` has other files, a setting is invalid, or there are
+            faults and ``strict`` is set.
     """
     raw, out = Path(raw), Path(out)
     settings = _settings(version, multi_scale, size, overlap)
     if workers is not None and workers < 1:
-        raise DataError(f'{workers} workers; expected 1 or more')
+        raise DataError(f'{workers} workers; expected at least 1')
     try:
         plan = [_plan(raw, out, name, settings) for name in dict.fromkeys(splits or _default_splits(raw))]
         finished = [split.name for split in plan if _is_finished(split, overwrite)]
@@ -164,12 +164,12 @@ def split_dota(
             for split in todo:
                 _cut_all(pool, raw, split)
         for split in plan:
-            # left behind if it was interrupted at the very end
+            # it still exists if the previous call was interrupted at the very end
             _remove(split.progress)
         results = {split.name: json.loads(split.result.read_text(encoding='utf-8')) for split in plan}
     except OSError as error:
         raise DataError(
-            f'{error.strerror or error}: {error.filename or out}; mend it and run the same again'
+            f'{error.strerror or error}: {error.filename or out}; fix it and run the same command again'
         ) from error
     if strict:
         _refuse_faults([Fault(**fault) for result in results.values() for fault in result['faults']])
@@ -192,8 +192,8 @@ def _default_splits(raw: Path) -> list[str]:
     found = [name for name in DEFAULT_SPLITS if all((raw / part).is_dir() for part in SPLITS[name])]
     if not found:
         raise DataError(
-            f'{raw} has not all that {", ".join(DEFAULT_SPLITS[:-1])} or {DEFAULT_SPLITS[-1]} are made of; expected '
-            'the folders train and val, or test. Name another folder, or the splits to make'
+            f'{raw} lacks the folders of {", ".join(DEFAULT_SPLITS[:-1])} or {DEFAULT_SPLITS[-1]}; expected '
+            'the folders train and val, or test. Choose another folder, or name the splits to cut'
         )
     return found
 
@@ -207,7 +207,7 @@ def _plan(raw: Path, out: Path, name: str, settings: dict[str, Any]) -> Split:
         images, labels = raw / part / 'images', raw / part / LABEL_FOLDERS[settings['version']]
         for folder in (images,) if name == 'test' else (images, labels):
             if not folder.is_dir():
-                raise DataError(f'no folder {folder}, which the split {name} needs; unpack DOTA there or link to it')
+                raise DataError(f'the split {name} needs the folder {folder}; unpack DOTA there or link to it')
         here = [path for path in sorted(images.glob('[!.]*')) if path.suffix.lower() in IMAGE_ENDINGS]
         for image in here:
             if image.stem in sources:
@@ -215,10 +215,10 @@ def _plan(raw: Path, out: Path, name: str, settings: dict[str, Any]) -> Split:
             sources[image.stem] = Source(image, None if name == 'test' else labels / f'{image.stem}.txt')
         if name != 'test':
             orphans = {path.stem for path in labels.glob('*.txt')} - {path.stem for path in here}
-            message = f'no image of this name in {_relative(images, raw)}'
+            message = f'{_relative(images, raw)} has no image of this name'
             faults += [Fault(_relative(labels / f'{stem}.txt', raw), None, message) for stem in orphans]
     if not sources:
-        raise DataError(f'no images in {images}; expected files with the endings {" ".join(IMAGE_ENDINGS)}')
+        raise DataError(f'{images} has no images; expected files with the suffixes {" ".join(IMAGE_ENDINGS)}')
     digest = _digest(raw, sources.values())
     return Split(name, out / name, list(sources.values()), faults, {**settings, 'sources': digest})
 
@@ -228,7 +228,7 @@ def _relative(path: Path, raw: Path) -> str:
 
 
 def _digest(raw: Path, sources: Iterable[Source]) -> str:
-    """Sum up the images, by name and number of bytes, and the labels, by content."""
+    """Hash the names and sizes of the images, and the contents of the labels."""
     digest = hashlib.sha256()
     for source in sources:
         label = source.label.read_bytes() if source.label and source.label.is_file() else b''
@@ -238,26 +238,26 @@ def _digest(raw: Path, sources: Iterable[Source]) -> str:
 
 
 def _is_finished(split: Split, overwrite: bool) -> bool:
-    """Tell whether there is nothing to do; a DataError if something else is there."""
+    """Whether the split is cut already; raise a DataError if the folder has other files."""
     if not split.folder.is_dir() or not {path.name for path in split.folder.iterdir()} - {split.progress.name}:
         return False
     found = _read_settings(split)
     if found is None:
-        raise DataError(f'{split.folder} is there and has no tiles of DOTA, so it stays as it is; name another folder')
+        raise DataError(f'{split.folder} exists but has no tiles of DOTA, so it is not changed; choose another folder')
     if overwrite:
         return False
     differing = [key for key, value in split.settings.items() if found.get(key) != value]
     if differing:
         raise DataError(
-            f'{split.folder} holds tiles of other {" and ".join(differing)} (expected '
-            f'{", ".join(str(split.settings[key]) for key in differing)}); name another folder, or replace it with '
+            f'{split.folder} has tiles with other {" and ".join(differing)} (expected '
+            f'{", ".join(str(split.settings[key]) for key in differing)}); choose another folder, or replace it with '
             '--overwrite'
         )
     return split.result.is_file()
 
 
 def _read_settings(split: Split) -> dict[str, Any] | None:
-    """Read what the tiles that are there were made from, or None if there are none of ours."""
+    """Read the settings of existing tiles; None if this tool did not cut them."""
     for path, read in ((split.result, lambda content: content['settings']), (_settings_file(split), dict)):
         try:
             return read(json.loads(path.read_text(encoding='utf-8')))
@@ -273,7 +273,7 @@ def _settings_file(split: Split) -> Path:
 def _begin(split: Split, overwrite: bool) -> None:
     split.progress.mkdir(parents=True, exist_ok=True)
     if overwrite:
-        # Until all is removed the folder belongs to no settings, so what is left of the old is not taken for the new.
+        # Empty settings until all old files are removed, so that the remaining ones are not mistaken for new ones.
         _write_json(split.folder, _settings_file(split), {})
         split.result.unlink(missing_ok=True)
         for folder in (split.progress / 'records', *(split.folder / name for name in _TILE_FOLDERS)):
@@ -290,7 +290,7 @@ def _remove(folder: Path) -> None:
 
 
 def _check(pool: ProcessPoolExecutor, raw: Path, split: Split) -> list[Fault]:
-    """Find everything that is wrong, and write nothing."""
+    """Find all faults without writing anything."""
     work = partial(_find_faults, raw, CLASSES[split.settings['version']])
     found = _run(pool, work, split.sources, f'checking {split.name}')
     return [*split.faults, *itertools.chain.from_iterable(found)]
@@ -299,7 +299,7 @@ def _check(pool: ProcessPoolExecutor, raw: Path, split: Split) -> list[Fault]:
 def _run(
     pool: ProcessPoolExecutor, work: Callable[[Source], Any], sources: list[Source], title: str, done: int = 0
 ) -> list[Any]:
-    # Not pool.map, which cancels what is left when a worker is killed; in Python 3.11 that can hang.
+    # not pool.map: it cancels the other tasks when a worker is killed, which can hang in Python 3.11
     futures = [pool.submit(work, source) for source in sources]
     with tqdm(futures, title, done + len(futures), initial=done, unit=' images', leave=False) as bar:
         return [future.result() for future in bar]
@@ -313,7 +313,7 @@ def _refuse_faults(faults: list[Fault]) -> None:
     if faults:
         first, *others = _sorted(faults)
         more = f', and {len(others)} more' if others else ''
-        raise DataError(f'{first}{more}; mend the raw files, or do without --strict to leave out what is malformed')
+        raise DataError(f'{first}{more}; fix the raw files, or omit --strict to leave them out')
 
 
 def _sorted(faults: list[Fault]) -> list[Fault]:
@@ -321,9 +321,9 @@ def _sorted(faults: list[Fault]) -> list[Fault]:
 
 
 def _cut_all(pool: ProcessPoolExecutor, raw: Path, split: Split) -> None:
-    """Cut the images of a split that are not done, and sum up."""
+    """Cut the unfinished images of a split, and write its results."""
     todo = [source for source in split.sources if not split.record(source).is_file()]
-    # without what all images have in common, which would travel with each
+    # without the lists of all images, which would be sent with every task
     work = partial(_cut, raw, split._replace(sources=[], faults=[]))
     _run(pool, work, todo, f'cutting {split.name}', done=len(split.sources) - len(todo))
     counts, faults, left_out = Counter(dict.fromkeys(COUNTS, 0)), list(split.faults), []
@@ -344,7 +344,7 @@ def _cut_all(pool: ProcessPoolExecutor, raw: Path, split: Split) -> None:
 
 
 def _cut(raw: Path, split: Split, source: Source) -> None:
-    """Cut an image: write its tiles and labels, and at last the record that it is done."""
+    """Cut an image: write its tiles and labels, and finally its record."""
     objects, faults = _read_objects(raw, CLASSES[split.settings['version']], source)
     image, image_faults = _read_image(raw, source)
     counts, left_out = {}, []
@@ -361,7 +361,7 @@ def _cut(raw: Path, split: Split, source: Source) -> None:
 def _write_tiles(
     split: Split, source: Source, image: Image.Image, objects: list[DotaObject]
 ) -> tuple[dict[str, int], list[DotaObject]]:
-    """Write the tiles of an image and their labels; gives the counts, and the objects that no tile has."""
+    """Write the tiles of an image and their labels; return the counts, and the objects that are in no tile."""
     grid = image.width, image.height, split.settings['sizes'], split.settings['overlaps']
     windows = tile_windows(*grid)
     corners = np.array([item.corners for item in objects], dtype=np.float32).reshape(-1, 8)
@@ -377,7 +377,7 @@ def _write_tiles(
     for number, (left, top, right, bottom) in enumerate(windows.tolist()):
         name = f'{source.image.stem}__{right - left}__{left}___{top}'
         tile = cut_tile(image, (left, top, right, bottom))
-        # Pillow's, not OpenCV's, which is faster and waits forever in a process that was forked from one using it
+        # with Pillow: OpenCV is faster, but can hang in a process that was forked from one that used it
         encoded = io.BytesIO()
         tile.save(encoded, 'PNG', compress_level=1)
         _write(split.folder, split.folder / 'images' / f'{name}.png', encoded.getvalue())
@@ -403,7 +403,7 @@ def _read_objects(raw: Path, classes: tuple[str, ...], source: Source) -> tuple[
     if source.label is None:
         return [], []
     if not source.label.is_file():
-        message = f'no label file {_relative(source.label, raw)}'
+        message = f'the label file {_relative(source.label, raw)} does not exist'
         return [], [Fault(_relative(source.image, raw), None, message)]
     objects, faults = read_labels(source.label, classes)
     return objects, [fault._replace(path=_relative(source.label, raw)) for fault in faults]
@@ -417,7 +417,7 @@ def _read_image(raw: Path, source: Source) -> tuple[Image.Image | None, list[Fau
 
 
 def _write(folder: Path, target: Path, content: bytes) -> None:
-    """Write a file of a split so that it is there as a whole or not at all."""
+    """Write a file of a split completely or not at all."""
     if _is_stopped.is_set():
         raise KeyboardInterrupt
     part = folder / '.progress' / f'{os.getpid()}.part'
@@ -436,20 +436,20 @@ def _pool(workers: int | None) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except (BrokenProcessPool, MemoryError) as error:
         raise MMFasterNetError(
-            'a worker ended, most likely for lack of memory; run the same again with fewer --workers to go on'
+            'a worker was killed, probably for lack of memory; run the same command with fewer --workers to resume'
         ) from error
     finally:
-        # an error, or Ctrl-C, waits for no image that is not begun
+        # after an error or Ctrl-C, images that have not started are cancelled
         pool.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:
-    # After Ctrl-C a worker stops before its next tile. One that ended at once would break the pool, with tracebacks.
+    # After Ctrl-C a worker stops before its next tile. If it exited at once, the pool would break with tracebacks.
     signal.signal(signal.SIGINT, lambda *_: _is_stopped.set())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it is killed; it would wait for work forever."""
+    """Exit when the parent process is killed; otherwise the worker would wait for work forever."""
     connection.wait([parent_process().sentinel])
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Tiles of DOTA in the folders that mmrotate reads: ``images``, and ``annfiles`` with a label file for each."""
+"""Read the folders of DOTA's tiles as mmrotate does: ``images``, and ``annfiles`` with a label file for each tile."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ...errors import DataError
 from ...installation import tool
 from ..findings import Kind
 
-#: What to do where they are not right.
+#: How to create these folders.
 HINT = f'cut the images of DOTA into tiles: `{tool("split_dota")} --help`'
-MALFORMED_LINE = Kind('malformed_line', 'error', 'malformed lines', 'training stops, or learns what is not there')
+MALFORMED_LINE = Kind('malformed_line', 'error', 'malformed lines', 'training stops, or learns wrong objects')
 
 
 def list_tiles(folder: Path, suffix: str = 'png') -> list[str]:
@@ -21,19 +21,19 @@ def list_tiles(folder: Path, suffix: str = 'png') -> list[str]:
 
     Args:
         folder (Path): The folder.
-        suffix (str): The ending of tiles, the data set's ``img_suffix``. Defaults to ``'png'``.
+        suffix (str): Suffix of tiles, the data set's ``img_suffix``. Defaults to ``'png'``.
 
     Returns:
         list[str]: Their names, sorted.
 
     Raises:
-        DataError: There is no such folder, or none in it.
+        DataError: The folder does not exist, or has no tiles.
     """
     if not folder.is_dir():
-        raise DataError(f'the folder of tiles {folder} is not there; {HINT}')
+        raise DataError(f'the folder of tiles {folder} does not exist; {HINT}')
     names = sorted(path.name for path in folder.glob(f'[!.]*.{suffix}'))
     if not names:
-        raise DataError(f'{folder} has no tiles, files that end in .{suffix}; {HINT}')
+        raise DataError(f'{folder} has no tiles (files that end in .{suffix}); {HINT}')
     return names
 
 
@@ -47,22 +47,22 @@ def list_label_files(folder: Path) -> list[Path]:
         list[Path]: The files, sorted.
 
     Raises:
-        DataError: There is none.
+        DataError: The folder has none.
     """
-    # as mmrotate does, to which brackets in the name of a folder are a pattern
+    # as in mmrotate, which treats brackets in the name of a folder as a pattern
     files = sorted(map(Path, glob.glob(f'{folder}/*.txt')))  # noqa: PTH207
     if not files:
-        brackets = '; mmrotate takes the [ in its name as a pattern, rename it' if '[' in str(folder) else ''
+        brackets = '; mmrotate treats the [ in its name as a pattern, rename it' if '[' in str(folder) else ''
         raise DataError(f'{folder} has no label files{brackets or f"; {HINT}"}')
     return files
 
 
 class TileLabels(NamedTuple):
-    """What is in the label file of a tile.
+    """Content of the label file of a tile.
 
     Attributes:
-        difficulties: The difficulty of each object.
-        faults: The numbers of the lines that mmrotate stops at, from 1, or None for the whole file, and what is wrong.
+        difficulties: Difficulty of each object.
+        faults: For each line that mmrotate cannot read, its number from 1, or None for the whole file, and the reason.
     """
 
     difficulties: list[int]
@@ -70,14 +70,14 @@ class TileLabels(NamedTuple):
 
 
 def read_tile_labels(label_file: Path, classes: Sequence[str]) -> TileLabels:
-    """Read a label file as mmrotate does: unlike raw labels, those of a tile have no headers.
+    """Read the label file of a tile as mmrotate does; unlike raw labels, it has no header lines.
 
     Args:
         label_file (Path): The label file.
         classes (Sequence[str]): The classes of the config.
 
     Returns:
-        TileLabels: What is in it.
+        TileLabels: Its content.
     """
     labels = TileLabels([], [])
     labels.faults.extend(_read_lines(label_file, classes, labels.difficulties))
@@ -85,14 +85,14 @@ def read_tile_labels(label_file: Path, classes: Sequence[str]) -> TileLabels:
 
 
 def malformed_lines(label_file: Path, classes: Sequence[str]) -> Iterator[tuple[int | None, str]]:
-    """Find the lines that mmrotate stops at, as far as their fields tell: unlike raw labels, a tile's have no headers.
+    """Find the lines of a tile's label file that mmrotate cannot read.
 
     Args:
         label_file (Path): The label file.
         classes (Sequence[str]): The classes of the config.
 
     Yields:
-        tuple[int | None, str]: The number of the line, from 1, or None for the whole file, and what is wrong.
+        tuple[int | None, str]: The number of the line, from 1, or None for the whole file, and the reason.
     """
     yield from read_tile_labels(label_file, classes).faults
 
@@ -107,8 +107,8 @@ def _read_lines(label_file: Path, classes: Sequence[str], difficulties: list[int
                 elif fields[8] not in classes:
                     yield (
                         number,
-                        f'{fields[8]!r} is not among the {len(classes)} classes of the config. Take the config for '
-                        'this version of DOTA, or name the classes in metainfo',
+                        f'{fields[8]!r} is not among the {len(classes)} classes of the config. Use the config for '
+                        'this version of DOTA, or set the classes in metainfo',
                     )
                 elif fault := _number_fault(fields):
                     yield number, fault
@@ -123,7 +123,7 @@ def _read_lines(label_file: Path, classes: Sequence[str], difficulties: list[int
 def _number_fault(fields: Sequence[str]) -> str:
     for kind, values, fault in (
         (float, fields[:8], '{!r} is not a number'),
-        (int, fields[9:], 'difficulty {!r}; expected a whole number'),
+        (int, fields[9:], 'difficulty {!r}; expected an integer'),
     ):
         for value in values:
             try:

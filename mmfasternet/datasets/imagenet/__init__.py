@@ -1,1 +1,1 @@
-"""ImageNet-1k, -C and -R: a folder for each class."""
+"""ImageNet-1k, ImageNet-C and ImageNet-R: data sets with one folder per class."""

@@ -1,4 +1,4 @@
-"""Check a data set with a folder for each class."""
+"""Check a data set with one folder per class."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ FOLDER_ORDER = Kind(
 
 
 def check(files: DataFiles, scored: Collection[str] = (), open_images: bool = False, decode: bool = False) -> Report:
-    """Check that every class has images, and that labels are those of the folders: mmpretrain numbers what it finds.
+    """Check that every class has images, and that the labels agree with the folders.
 
     Args:
         files (DataFiles): The data set.
-        scored (Collection[str]): Not used: there is one label for each image.
+        scored (Collection[str]): Not used: each image has one label.
         open_images (bool): Not used: opening more than a million images takes hours.
         decode (bool): Not used.
 
     Returns:
-        Report: What was found.
+        Report: Counts and findings.
 
     Raises:
         DataError: Folders, images or labels are missing or wrong.

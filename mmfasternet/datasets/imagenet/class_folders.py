@@ -1,4 +1,4 @@
-"""Images in folders, one folder a class, as ImageNet and its relatives come."""
+"""Read data sets with one folder per class, such as ImageNet."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from ...errors import DataError, first_few
 
-#: Endings of the images that mmpretrain's ImageNet takes.
+#: The suffixes of images that mmpretrain's ImageNet reads.
 IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 _WNID = re.compile(r'n\d{8}')
-#: Folders that file managers, archives and notebooks leave behind, besides those whose name starts with a dot.
+#: Folders that file managers, archives and notebooks create, besides those whose name starts with a dot.
 _LEFT_BEHIND = {'__MACOSX', '__pycache__', '@eaDir', '$RECYCLE.BIN', 'System Volume Information', 'lost+found'}
 
 
@@ -23,44 +23,44 @@ def _read_wnids(name: str) -> tuple[str, ...]:
 
 #: The WordNet ids of ImageNet-1k's classes, in the order of a classifier's logits.
 IMAGENET_WNIDS = _read_wnids('imagenet_wnids.txt')
-#: Those 200 of them that ImageNet-R has.
+#: The 200 of them in ImageNet-R.
 IMAGENET_R_WNIDS = _read_wnids('imagenet_r_wnids.txt')
 
 
 def list_class_folders(
     root: Path, classes: Sequence[str] = (), endings: Sequence[str] = IMAGE_ENDINGS
 ) -> dict[str, list[str]]:
-    """List the images of each class as mmpretrain does, and see that every class has some.
+    """List the images of each class as mmpretrain does, and check that every class has images.
 
     Args:
-        root (Path): The folder with a folder for each class.
-        classes (Sequence[str], optional): If these are wnids, the folders must have these names; if not, there must be
-            as many. Defaults to ``()``: any folders.
-        endings (Sequence[str], optional): Of the images. Defaults to those that mmpretrain takes.
+        root (Path): Folder with one folder per class.
+        classes (Sequence[str], optional): If these are wnids, the folders must have these names; otherwise the number
+            of folders must be equal. Defaults to ``()``: any folders.
+        endings (Sequence[str], optional): Suffixes of the images. Defaults to those that mmpretrain reads.
 
     Returns:
-        dict[str, list[str]]: The names of the images, relative to their folder and sorted, for each folder, sorted too.
+        dict[str, list[str]]: For each folder, sorted, the names of its images, relative to it and sorted.
 
     Raises:
-        DataError: A folder is missing, is not of these classes, or has no image.
+        DataError: A folder is missing, does not belong to the classes, or has no images.
     """
     if not root.is_dir():
-        raise DataError(f'there is no folder {root}; expected it, with a folder for each class in it')
+        raise DataError(f'the folder {root} does not exist; expected one with a folder for each class')
     there = class_folders(root)
     left_behind = list(filter(_is_left_behind, there))
     if left_behind:
         raise DataError(
-            f'{root}: {first_few(left_behind)} is among the class folders; mmpretrain takes it as a class, which '
-            f'shifts the labels of all others: remove it, rm -r "{root / left_behind[0]}"'
+            f'{root}: {first_few(left_behind)} is among the class folders; mmpretrain reads it as a class, which '
+            f'shifts the labels of all others; remove it: rm -r "{root / left_behind[0]}"'
         )
     if not there:
-        raise DataError(f'{root} has no folders; expected one for each class, with its images in it')
+        raise DataError(f'{root} has no folders; expected one for each class, with its images')
     if classes and all(map(_WNID.fullmatch, classes)):
         _check_wnids(root, there, classes)
     elif classes and len(there) != len(classes):
         raise DataError(
             f'{root} has {len(there)} folders ({first_few(there)}), but there are {len(classes)} classes '
-            f'({first_few(classes)}); expected one folder a class'
+            f'({first_few(classes)}); expected one folder per class'
         )
     images: dict[str, list[str]] = {}
     no_bytes = []
@@ -72,13 +72,13 @@ def list_class_folders(
     if hidden:
         raise DataError(
             f'{root}: {len(hidden)} images are in hidden folders, which mmpretrain reads too: {first_few(hidden)}; '
-            f'remove the folders, rm -r "{root / Path(hidden[0]).parent}"'
+            f'remove the folders: rm -r "{root / Path(hidden[0]).parent}"'
         )
     no_images = [name for name, found in images.items() if not found]
     if no_images:
         raise DataError(
             f'{root}: {len(no_images)} of {len(images)} classes have no images: {first_few(no_images)}; extract them '
-            f'again. Images end in {" ".join(endings)}'
+            f'again. Suffixes of images are {" ".join(endings)}'
         )
     if no_bytes:
         raise DataError(f'{root}: {len(no_bytes)} images are empty files: {first_few(no_bytes)}; extract them again')
@@ -86,20 +86,13 @@ def list_class_folders(
 
 
 def class_folders(root: Path) -> list[str]:
-    """List the folders that mmpretrain takes as classes: all of them, in alphabetical order.
-
-    Args:
-        root (Path): The folder with a folder for each class.
-
-    Returns:
-        list[str]: Their names.
-    """
+    """List the names of the folders, all of which mmpretrain reads as classes, in alphabetical order."""
     with os.scandir(root) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir())
 
 
 def _list_images(folder: Path, endings: tuple[str, ...], prefix: str = '') -> Iterator[tuple[str, int]]:
-    """Give the images of a folder and of all folders in it, with their sizes in bytes; no hidden files."""
+    """Yield the images of a folder and its subfolders, except hidden files, with their sizes in bytes."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
@@ -119,12 +112,12 @@ def _in_hidden(file: str) -> bool:
 def _check_wnids(root: Path, there: Sequence[str], classes: Sequence[str]) -> None:
     no_wnids = [name for name in there if not _WNID.fullmatch(name)]
     if no_wnids:
-        raise DataError(f'{root}: {first_few(no_wnids)} is not a WordNet id; expected folders named as {classes[0]} is')
+        raise DataError(f'{root}: {first_few(no_wnids)} is not a WordNet id; expected names such as {classes[0]}')
     strangers = sorted(set(there) - set(classes))
     if strangers:
         raise DataError(
             f'{root}: {len(strangers)} folders are not among the {len(classes)} classes of the data set: '
-            f'{first_few(strangers)}; take them away, or name the classes in metainfo'
+            f'{first_few(strangers)}; remove them, or list the classes in metainfo'
         )
     missing = sorted(set(classes) - set(there))
     if missing:
@@ -138,15 +131,15 @@ def check_label_file(path: Path, images: Path, classes: Sequence[str], known: in
 
     Args:
         path (Path): The label file.
-        images (Path): What its names are relative to.
-        classes (Sequence[str]): The classes in the order of the labels, by the names of their folders or by others.
-        known (int, optional): How many classes the model knows, which counts where there are no ``classes``.
+        images (Path): The folder that its names are relative to.
+        classes (Sequence[str]): The classes in the order of the labels, as names of folders or other names.
+        known (int, optional): How many classes the model has; used if there are no ``classes``.
 
     Returns:
-        int: How many images it names.
+        int: The number of images in the file.
 
     Raises:
-        DataError: A line is malformed, its image is not there, or its label is not that of the image's folder.
+        DataError: A line is malformed, its image does not exist, or its label disagrees with the image's folder.
     """
     labels = {name: label for label, name in enumerate(classes)}
     listings: dict[str, set[str]] = {}
@@ -158,23 +151,23 @@ def check_label_file(path: Path, images: Path, classes: Sequence[str], known: in
     except OSError as error:
         raise DataError(f'{path} cannot be read: {error.strerror}') from error
     if not lines:
-        raise DataError(f'{path} is empty; expected lines of an image and a label')
+        raise DataError(f'{path} is empty; expected an image and a label on each line')
     for number, line in enumerate(lines, 1):
         name, _, label = line.strip().rpartition(' ')
         if not name or not label.isdecimal() or (known and int(label) >= known):
             limit = f' from 0 to {known - 1}' if known else ''
             raise DataError(f'{path}:{number}: {line!r}; expected an image and a label{limit}')
         folder, _, file = name.rpartition('/')
-        # one listing a folder: a look at each of a million files takes minutes on a network disk
+        # one listing per folder: checking each of a million files takes minutes on a network disk
         if folder not in listings:
             is_there = (images / folder).is_dir()
             listings[folder] = {path.name for path in (images / folder).iterdir()} if is_there else set()
         if file not in listings[folder]:
-            raise DataError(f'{path}:{number}: {name} is not in {images}; fetch the images or the label file again')
+            raise DataError(f'{path}:{number}: {name} is not in {images}; download the images or the label file again')
         expected = labels.get(folder.rpartition('/')[2], int(label))
         if expected != int(label):
             raise DataError(
                 f'{path}:{number}: {name} has label {label}, but its folder is class {expected}; remove the label file '
-                'to take the labels from the folders'
+                'to use the folders as labels'
             )
     return len(lines)

@@ -1,4 +1,4 @@
-"""ImageNet-C and ImageNet-R: the validation images corrupted, and ImageNet's things in other styles.
+"""ImageNet-C, the corrupted validation images of ImageNet, and ImageNet-R, its classes in other styles.
 
 Sources: https://github.com/hendrycks/robustness and https://github.com/hendrycks/imagenet-r
 """
@@ -29,13 +29,13 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 class _ClassFolders(BaseDataset):
-    """Images in class folders under ``data_root``.
+    """Base of data sets with class folders under ``data_root``.
 
     Args:
         data_root (str): The folder of the data set.
         metainfo (dict, optional): With ``classes``, the wnids in the order of the model's logits. Defaults to None:
             the 1000 of ImageNet-1k.
-        **kwargs: Of MMEngine's BaseDataset, such as ``pipeline``.
+        **kwargs: Arguments of MMEngine's ``BaseDataset``, such as ``pipeline``.
     """
 
     METAINFO = dict(classes=IMAGENET_WNIDS)
@@ -53,17 +53,17 @@ class _ClassFolders(BaseDataset):
 class ImageNetC(_ClassFolders):
     """ImageNet-C: 15 corruptions at 5 severities, in ``corruption/severity/wnid/*.JPEG``.
 
-    All that is there is read; what is missing is named, and the metric ``CorruptionError`` takes care not to count it.
-    Each sample tells its ``corruption`` and its ``severity``: name both in the ``meta_keys`` of ``PackInputs``.
+    Missing corruptions and severities are logged, and the metric ``CorruptionError`` leaves them out. Each sample has a
+    ``corruption`` and a ``severity``: add both to the ``meta_keys`` of ``PackInputs``.
 
     Args:
-        data_root (str): The folder with a folder for each corruption.
+        data_root (str): Folder with one folder per corruption.
         metainfo (dict, optional): With ``classes``, the wnids in the order of the model's logits. Defaults to None:
             the 1000 of ImageNet-1k.
-        **kwargs: Of MMEngine's BaseDataset, such as ``pipeline``.
+        **kwargs: Arguments of MMEngine's ``BaseDataset``, such as ``pipeline``.
 
     Raises:
-        DataError: There is no corruption, a class is missing or empty, or the severities differ in their number of
+        DataError: There is no corruption, a class is missing or empty, or the severities have different numbers of
             images.
     """
 
@@ -87,7 +87,7 @@ class ImageNetC(_ClassFolders):
             )
         missing = missing_cells(cells)
         if missing:
-            MMLogger.get_current_instance().warning(f'{self.root}: not there, so mCE cannot be told: {missing}')
+            MMLogger.get_current_instance().warning(f'{self.root}: missing, so mCE is not reported: {missing}')
         samples = [sample for cell in cells for sample in self._list_cell(*cell)]
         sizes = Counter((sample['corruption'], sample['severity']) for sample in samples)
         usual = max(sizes.values())
@@ -112,19 +112,19 @@ class ImageNetC(_ClassFolders):
 class ImageNetR(_ClassFolders):
     """ImageNet-R: art, cartoons, toys and other renditions of 200 of ImageNet's classes, in ``wnid/*.jpg``.
 
-    Labels are those of the model. The metric ``SubsetAccuracy`` drops the logits of all other classes: which ones the
-    data set has is ``labels`` in its ``metainfo``.
+    Labels are indices of the model's classes. The metric ``SubsetAccuracy`` keeps only the logits of
+    ``metainfo['labels']``.
 
     Args:
-        data_root (str): The folder with a folder for each class.
+        data_root (str): Folder with one folder per class.
         metainfo (dict, optional): With ``classes``, the wnids in the order of the model's logits. Defaults to None:
             the 1000 of ImageNet-1k.
-        folders (Sequence[str], optional): The wnids of the folders. Defaults to the 200 of ImageNet-R.
-        **kwargs: Of MMEngine's BaseDataset, such as ``pipeline``.
+        folders (Sequence[str], optional): Wnids of the folders. Defaults to the 200 of ImageNet-R.
+        **kwargs: Arguments of MMEngine's ``BaseDataset``, such as ``pipeline``.
 
     Raises:
-        ConfigError: A folder is of none of the model's classes.
-        DataError: A class is missing or empty, or there are folders of other classes.
+        ConfigError: A folder is not a class of the model.
+        DataError: A class is missing or empty, or there are other folders.
     """
 
     def __init__(
@@ -157,10 +157,10 @@ class ImageNetR(_ClassFolders):
 
 
 def missing_cells(found: Sequence[tuple[str, int]]) -> str:
-    """Name what a benchmark of all corruptions at all severities lacks.
+    """List the missing corruptions and severities of a benchmark.
 
     Args:
-        found (Sequence[tuple[str, int]]): The corruptions and severities that are there.
+        found (Sequence[tuple[str, int]]): The existing corruptions and severities.
 
     Returns:
         str: Such as ``fog, snow (severity 4, 5)``; empty if nothing is missing.

@@ -100,7 +100,7 @@ def repeat_annotation(content, root):
 
 def repeat_image(content, root):
     content['images'].append(content['images'][1])
-    return '000000000002.jpg: has the id 2 as 000000000002.jpg has'
+    return '000000000002.jpg: has the id 2, as 000000000002.jpg does'
 
 
 def repeat_category(content, root):
@@ -125,7 +125,7 @@ def remove_image(content, root):
 
 def spoil_image(content, root, data=b'no image'):
     (root / 'train2017/000000000002.jpg').write_bytes(data)
-    return '000000000002.jpg: of no known format'
+    return '000000000002.jpg: unknown format'
 
 
 def resize_image(content, root):

@@ -66,7 +66,7 @@ def test_nothing_is_found_in_good_tiles(root):
         (f'{SQUARE} ship', '9 fields, expected 10'),
         (f'{SQUARE} shipp 0', "'shipp' is not among the 15 classes of the config"),
         ('10 20 30 20 30 4O 10 40 ship 0', "'4O' is not a number"),
-        (f'{SQUARE} ship easy', "difficulty 'easy'; expected a whole number"),
+        (f'{SQUARE} ship easy', "difficulty 'easy'; expected an integer"),
         (f'{SQUARE} \xff 0', 'is not among the 15 classes'),
     ],
 )
@@ -101,7 +101,7 @@ def rename_tile(root):
 
 def spoil_tile(root):
     (root / f'images/{TILES[1]}.png').write_bytes(b'')
-    return f'{TILES[1]}.png: of no known format'
+    return f'{TILES[1]}.png: unknown format'
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_what_mmrotate_drops(root):
 def test_tiles_without_labels(root):
     report = check_tiles(root / 'images', None, CLASSES)
     assert (report.findings, report.images, report.kept_images) == ([], 3, 3)
-    with pytest.raises(DataError, match='has no tiles, files that end in .tif'):
+    with pytest.raises(DataError, match=r'has no tiles \(files that end in .tif\)'):
         check_tiles(root / 'images', None, CLASSES, suffix='tif')
 
 

@@ -238,15 +238,15 @@ def test_what_is_sound_is_split_and_what_is_not_is_told(faulty, tmp_path):
     told = messages(result)
     assert told == sorted(told) and len(told) == 9
     for start, end in [
-        ('val/images/bare.png:None: ', 'no label file val/labelTxt/bare.txt'),
-        ('val/images/deep.png:None: ', 'unreadable image: mode I;16; convert it to 8 bits a channel, RGB or grey'),
+        ('val/images/bare.png:None: ', 'the label file val/labelTxt/bare.txt does not exist'),
+        ('val/images/deep.png:None: ', 'unreadable image: mode I;16; convert it to 8-bit RGB or grey'),
         ('val/images/flipped.png:None: unreadable image: ', ''),
         ('val/images/half_bmp.bmp:None: unreadable image: image file is truncated', ''),
         ('val/images/half_jpg.jpg:None: unreadable image: image file is truncated', ''),
         ('val/images/half_png.png:None: unreadable image: ', 'image file is truncated'),
-        ('val/images/text.png:None: unreadable image: ', 'of no known format'),
+        ('val/images/text.png:None: unreadable image: ', 'unknown format'),
         ('val/labelTxt/P2.txt:2: ', "unknown class 'shp'; is it ship?"),
-        ('val/labelTxt/orphan.txt:None: ', 'no image of this name in val/images'),
+        ('val/labelTxt/orphan.txt:None: ', 'val/images has no image of this name'),
     ]:
         assert any(line.startswith(start) and line.endswith(end) for line in told), start
     files = tree(tmp_path / 'out/val')
@@ -268,13 +268,13 @@ def test_what_is_sound_is_split_and_what_is_not_is_told(faulty, tmp_path):
 def test_strict_writes_nothing(small, tmp_path, fault):
     if fault == 'label':
         (small / 'val/labelTxt/P2.txt').write_text('1 2 3')
-        match = r'^val/labelTxt/P2.txt:1: 3 fields; .*, and 1 more; mend the raw files'
+        match = r'^val/labelTxt/P2.txt:1: 3 fields; .*, and 1 more; fix the raw files'
     elif fault == 'image':
         path = small / 'val/images/P2.png'
         path.write_bytes(path.read_bytes()[:-60])
         match = r'^val/images/P2.png: unreadable image: image file is truncated, and 1 more;'
     else:
-        match = r'^val/labelTxt/z.txt: no image of this name in val/images; mend'
+        match = r'^val/labelTxt/z.txt: val/images has no image of this name; fix'
     (small / 'val/labelTxt/z.txt').write_text('')
     with pytest.raises(DataError, match=match):
         split_small(small, tmp_path / 'out', strict=True)
@@ -286,7 +286,7 @@ def test_strict_of_what_is_sound_and_of_what_is_already_split(small, tmp_path):
     assert not split_small(small, tmp_path / 'out', strict=True)['made']
     (small / 'val/labelTxt/P2.txt').unlink()
     split_small(small, tmp_path / 'other')
-    with pytest.raises(DataError, match='val/images/P2.png: no label file'):
+    with pytest.raises(DataError, match='val/images/P2.png: the label file .* does not exist'):
         split_small(small, tmp_path / 'other', strict=True)
 
 
@@ -304,14 +304,14 @@ def test_images_of_any_size_are_read(small, tmp_path, monkeypatch):
     [
         ({'version': '2.0'}, r'unknown version 2.0; expected one of 1.0, 1.5'),
         ({'splits': ['minival']}, 'unknown split minival; expected one of train, val, trainval, test'),
-        ({'splits': ['test']}, r'no folder .*/raw/test/images, which the split test needs'),
-        ({'splits': ['trainval']}, r'no folder .*/raw/train/images, which the split trainval needs'),
-        ({'version': '1.5'}, r'no folder .*/raw/val/labelTxt-v1.5, which the split val needs'),
+        ({'splits': ['test']}, r'the split test needs the folder .*/raw/test/images;'),
+        ({'splits': ['trainval']}, r'the split trainval needs the folder .*/raw/train/images;'),
+        ({'version': '1.5'}, r'the split val needs the folder .*/raw/val/labelTxt-v1.5;'),
         ({'size': 200}, 'windows of 200 pixels that overlap by 200; expected an overlap from 0 to size - 1'),
         ({'size': 0, 'overlap': 0}, 'windows of 0 pixels'),
         ({'size': 1, 'overlap': 0, 'multi_scale': True}, 'windows of 1 pixels'),
         ({'overlap': -1}, 'overlap by -1'),
-        ({'workers': 0}, '0 workers; expected 1 or more'),
+        ({'workers': 0}, '0 workers; expected at least 1'),
     ],
 )
 def test_settings_that_cannot_work(small, tmp_path, options, match):
@@ -324,7 +324,7 @@ def test_raw_folders_that_cannot_work(tmp_path):
     with pytest.raises(DataError, match='expected the folders train and val, or test'):
         split_dota(tmp_path, tmp_path / 'out')
     (tmp_path / 'test/images').mkdir(parents=True)
-    with pytest.raises(DataError, match=r'no images in .*/test/images; expected files with the endings .png'):
+    with pytest.raises(DataError, match=r'/test/images has no images; expected files with the suffixes .png'):
         split_dota(tmp_path, tmp_path / 'out')
     for part in ('train', 'val'):
         draw(tmp_path, part, 'P1.png', (8, 8), [])
@@ -341,7 +341,7 @@ def test_the_splits_that_are_made(small, tmp_path):
 
 def test_a_disk_that_cannot_be_written(small, tmp_path):
     (tmp_path / 'out').write_text('a file')
-    with pytest.raises(DataError, match=r'^Not a directory: .*/out/val/.progress; mend it and run the same again'):
+    with pytest.raises(DataError, match=r'^Not a directory: .*/out/val/.progress; fix it and run the same command'):
         split_small(small, tmp_path / 'out')
 
 
@@ -357,7 +357,7 @@ def test_it_was_killed_at_the_very_beginning(small, tmp_path):
 def test_a_worker_that_is_killed(small, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(dota_split, '_cut', end)
-        with pytest.raises(MMFasterNetError, match='a worker ended.*with fewer --workers to go on'):
+        with pytest.raises(MMFasterNetError, match='a worker was killed.*with fewer --workers to resume'):
             split_small(small, tmp_path / 'out')
     assert split_small(small, tmp_path / 'out')['counts']['images'] == 2
 
@@ -388,13 +388,13 @@ def test_other_settings_or_images_need_overwrite(small, tmp_path):
     before = tree(out)
     for change in ({'size': 32}, {'overlap': 4}, {'multi_scale': True}):
         options = {'splits': ['val'], 'size': 64, 'overlap': 8, 'workers': 1, **change}
-        with pytest.raises(DataError, match=r'out/val holds tiles of other (sizes|overlaps).*--overwrite'):
+        with pytest.raises(DataError, match=r'out/val has tiles with other (sizes|overlaps).*--overwrite'):
             split_dota(small, out, **options)
     label = small / 'val/labelTxt/P1.txt'
     content = label.read_text()
     label.write_text(content.replace('ship', 'shop'))
     with pytest.raises(
-        DataError, match=r'out/val holds tiles of other sources \(expected [0-9a-f]{64}\); name another'
+        DataError, match=r'out/val has tiles with other sources \(expected [0-9a-f]{64}\); choose another'
     ):
         split_small(small, out)
     label.write_text(content)
@@ -416,7 +416,7 @@ def test_other_folders_stay(small, tmp_path, content, overwrite):
     path.parent.mkdir(parents=True)
     path.write_text('mine')
     (tmp_path / 'out/val/letters').mkdir()
-    with pytest.raises(DataError, match='out/val is there and has no tiles of DOTA, so it stays as it is'):
+    with pytest.raises(DataError, match='out/val exists but has no tiles of DOTA, so it is not changed'):
         split_small(small, tmp_path / 'out', overwrite=overwrite)
     assert tree(tmp_path / 'out') == {f'val/{content}': b'mine'}
 
@@ -446,7 +446,7 @@ def test_an_interrupted_overwrite_is_not_taken_for_the_old_or_the_new(small, tmp
         patch.setattr(dota_split, '_remove', remove)
         with pytest.raises(KeyboardInterrupt):
             split_small(small, out, overwrite=True)
-    with pytest.raises(DataError, match='tiles of other version and sizes and overlaps and sources'):
+    with pytest.raises(DataError, match='tiles with other version and sizes and overlaps and sources'):
         split_small(small, out)
     split_small(small, out, overwrite=True)
     split_small(small, tmp_path / 'fresh')

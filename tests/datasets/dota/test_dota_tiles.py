@@ -100,7 +100,7 @@ def test_images_that_cannot_be_read(tmp_path):
     (tmp_path / 'torn.png').write_bytes(whole[: len(whole) // 2])
     (tmp_path / 'text.png').write_text('no image')
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / 'deep.png')
-    reasons = {'torn': 'truncated', 'text': 'of no known format', 'deep': 'mode I;16', 'gone': 'No such file'}
+    reasons = {'torn': 'truncated', 'text': 'unknown format', 'deep': 'mode I;16', 'gone': 'No such file'}
     for name, reason in reasons.items():
         with pytest.raises(DataError, match=f'unreadable image: .*{reason}'):
             read_image(tmp_path / f'{name}.png')

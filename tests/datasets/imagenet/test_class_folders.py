@@ -44,18 +44,18 @@ def test_lists_the_images_of_each_class(root, classes):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(DataError, match=r'there is no folder .*train; expected it, with a folder for each class'):
+    with pytest.raises(DataError, match=r'the folder .*train does not exist; expected one with a folder'):
         list_class_folders(tmp_path / 'train')
 
 
 def test_folders_that_are_no_wnids(root):
     (root / 'goldfish').mkdir()
-    with pytest.raises(DataError, match=r'goldfish is not a WordNet id; expected folders named as n01443537 is'):
+    with pytest.raises(DataError, match=r'goldfish is not a WordNet id; expected names such as n01443537'):
         list_class_folders(root, WNIDS)
 
 
 def test_folders_of_other_classes(root):
-    with pytest.raises(DataError, match=r'1 folders are not among the 2 classes of the data set: n02317335; take'):
+    with pytest.raises(DataError, match=r'1 folders are not among the 2 classes of the data set: n02317335; remove'):
         list_class_folders(root, WNIDS[:2])
 
 
@@ -170,7 +170,7 @@ def test_copies_in_hidden_folders(root):
     (root / WNIDS[0] / '.ipynb_checkpoints').mkdir()
     (root / WNIDS[0] / '.ipynb_checkpoints/a-checkpoint.jpg').write_bytes(b'image')
     assert (f'{WNIDS[0]}/.ipynb_checkpoints/a-checkpoint.jpg', 0) in mmpretrains(root)
-    with pytest.raises(DataError, match=r'1 images are in hidden folders.*a-checkpoint.jpg; remove the folders, rm -r'):
+    with pytest.raises(DataError, match=r'1 images are in hidden folders.*a-checkpoint.jpg; remove the folders: rm -r'):
         list_class_folders(root)
 
 
