@@ -1,15 +1,6 @@
-"""Recognise who wrote a state dict with a FasterNet in it, and rename its tensors to ours and to others'.
+"""Recognise the format of a state dict with a FasterNet in it, and translate the names of its tensors.
 
-Our names are those of the authors' files, so that only timm's differ:
-
-======================================  ======================================
-timm                                    released files and this package
-======================================  ======================================
-``stages.{i}.blocks``                   ``stages.{2i}.blocks``
-``stages.{i}.downsample``               ``stages.{2i-1}``
-``conv_head``                           ``avgpool_pre_head.1``
-``classifier``                          ``head``
-======================================  ======================================
+Our names are those of the authors' files; :data:`TIMM_NAMES` has timm's.
 """
 
 from __future__ import annotations
@@ -19,16 +10,28 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from mmengine.logging import print_log
+from torch import Tensor, nn
 
 from ..errors import CheckpointError
 
-#: Every FasterNet file has this tensor, whatever stands before its name.
+#: More than any network has: the channels double at each stage.
+_MOST_STAGES = 16
+#: How tensors' names begin in timm, and in the released files and this package.
+TIMM_NAMES = {
+    'conv_head.': 'avgpool_pre_head.1.',
+    'classifier.': 'head.',
+    **{f'stages.{i}.blocks.': f'stages.{2 * i}.blocks.' for i in range(_MOST_STAGES)},
+    **{f'stages.{i}.downsample.': f'stages.{2 * i - 1}.' for i in range(1, _MOST_STAGES)},
+}
+_RELEASED_NAMES = {ours: timm for timm, ours in TIMM_NAMES.items()}
+
+#: Every FasterNet file has this tensor, with any prefix.
 _ANCHOR = 'patch_embed.proj.weight'
 _AVERAGED = ('state_dict_ema', 'model_ema')
-#: Where a file keeps its state dict; the averaged weights first, as timm does.
+#: The keys under which files keep their state dict; averaged weights first, as in timm.
 _NESTS = (*_AVERAGED, 'state_dict', 'model')
-#: A file can hold a dict that holds itself.
+#: A file can contain a dict that contains itself.
 _MOST_NESTS = 16
 _CLASSIFIER = re.compile(r'(avgpool_pre_head|head)\.')
 _OUTPUT_NORM = re.compile(r'norm\d+\.')
@@ -39,14 +42,14 @@ _SHOWN_MISMATCHES = 3
 
 @dataclass(frozen=True)
 class BackboneFit:
-    """What a file gives to a FasterNet backbone.
+    """The tensors of a file, fitted to a FasterNet backbone.
 
     Args:
-        source (str): The format of the file, for people.
+        source (str): The format of the file, for messages.
         tensors (dict[str, Tensor]): A tensor for each name of the network: from the file, or the network's own.
         loaded (list[str]): The network's names that the file fills.
-        left_out (list[str]): Names in the file that the network has no use for.
-        fresh (list[str]): The network's names that keep the values they have.
+        left_out (list[str]): Names in the file that the network does not use.
+        fresh (list[str]): The network's names that keep their values.
     """
 
     source: str
@@ -56,7 +59,7 @@ class BackboneFit:
     fresh: list[str]
 
     def summary(self) -> str:
-        """Tell in one line what was loaded, left out and started fresh."""
+        """Report in one line what was loaded, what was left out and what starts fresh."""
         parts = [f'FasterNet: loaded {len(self.loaded)} tensors from a {self.source}']
         for label, names in (('left out', self.left_out), ('start fresh', self.fresh)):
             parts.append(f'{label} {len(names)} ({_modules_of(names)})' if names else f'{label} none')
@@ -65,13 +68,13 @@ class BackboneFit:
 
 @dataclass(frozen=True)
 class Weights:
-    """What a file with a FasterNet in it holds.
+    """The contents of a file with a FasterNet.
 
     Args:
-        source (str): The format of the file, for people.
+        source (str): The format of the file, for messages.
         backbone (dict[str, Tensor]): The network's tensors under this package's names.
-        classifier (dict[str, Tensor]): Those of its ImageNet head, likewise.
-        others (dict[str, Tensor]): All else, such as a neck and heads, under the file's names.
+        classifier (dict[str, Tensor]): The tensors of its ImageNet head, likewise.
+        others (dict[str, Tensor]): All other tensors, such as a neck's and heads', under the file's names.
         names (dict[str, str]): The file's name of each tensor of backbone and classifier.
     """
 
@@ -87,7 +90,8 @@ class Weights:
 
     def as_timm(self) -> dict[str, Tensor]:
         """Name backbone and classifier as timm does, which has no output norms."""
-        return {_to_timm(key): value for key, value in self.as_released().items() if not _OUTPUT_NORM.match(key)}
+        released = self.as_released().items()
+        return {_rename(key, _RELEASED_NAMES): value for key, value in released if not _OUTPUT_NORM.match(key)}
 
     def as_model(self) -> dict[str, Tensor]:
         """Name all tensors as a whole model of OpenMMLab does: classifier or detector."""
@@ -99,18 +103,18 @@ class Weights:
 
 
 def recognise(source: Mapping[str, Any], where: str = '') -> Weights:
-    """Tell whose file it is, and name its tensors as this package does.
+    """Recognise the format of a file, and name its tensors as this package does.
 
     Args:
-        source (dict): What was read from the file: a state dict, or a checkpoint that nests one.
+        source (dict): Contents of the file: a state dict, or a checkpoint with one.
         where (str): The network's place in the whole model, such as ``'backbone'``, for the messages. Defaults to
             ``''``.
 
     Returns:
-        Weights: What it holds.
+        Weights: Its contents.
 
     Raises:
-        CheckpointError: If it holds no FasterNet.
+        CheckpointError: If it has no FasterNet.
     """
     state_dict = _unwrap(source)
     prefix = _find_prefix(state_dict, where)
@@ -118,10 +122,10 @@ def recognise(source: Mapping[str, Any], where: str = '') -> Weights:
     # a bare network has its classifier inside, mmpretrain's has it beside the backbone
     head = prefix if prefix == root else f'{root}head.'
     is_timm = any('.downsample.' in key or key.startswith(f'{prefix}conv_head.') for key in state_dict)
-    rename = _from_timm if is_timm else str
+    translations = TIMM_NAMES if is_timm else {}
     backbone, classifier, others, names = {}, {}, {}, {}
     for key, value in state_dict.items():
-        name = rename(key.removeprefix(prefix))
+        name = _rename(key.removeprefix(prefix), translations)
         inner = key.removeprefix(head) if head != prefix else name
         if key.startswith(head) and _CLASSIFIER.match(inner):
             classifier[inner], names[inner] = value, key
@@ -144,16 +148,16 @@ def fit_backbone(source: Mapping[str, Any], own: Mapping[str, Tensor], where: st
     """Fit a file's tensors to a FasterNet backbone.
 
     Args:
-        source (dict): What was read from the file: a state dict, or a checkpoint that nests one.
+        source (dict): Contents of the file: a state dict, or a checkpoint with one.
         own (dict[str, Tensor]): The state dict of the network.
         where (str): The network's place in the whole model, such as ``'backbone'``, for the messages. Defaults to
             ``''``.
 
     Returns:
-        BackboneFit: The tensors under the network's names, and what became of the others.
+        BackboneFit: The tensors under the network's names, and the names of the others.
 
     Raises:
-        CheckpointError: If the file holds no FasterNet, or one of another shape.
+        CheckpointError: If the file has no FasterNet, or one of another shape.
     """
     weights = recognise(source, where)
     found = weights.backbone
@@ -195,16 +199,32 @@ def fit_classifier(source: Mapping[str, Any]) -> dict[str, Tensor]:
         dict[str, Tensor]: The tensors under ``backbone.`` and ``head.``.
 
     Raises:
-        CheckpointError: If it holds no FasterNet.
+        CheckpointError: If it has no FasterNet.
     """
     return recognise(source).as_model()
 
 
+def fit_backbone_before_loading(network: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Fit a file's tensors to a backbone, and log which were loaded: a pre-hook of ``load_state_dict``.
+
+    torch's and MMEngine's loaders, strict or not, call it before they load the backbone and its children.
+    """
+    fit = fit_backbone(_take(state_dict, prefix), network.state_dict(), where=prefix.rstrip('.'))
+    print_log(fit.summary(), logger='current')
+    state_dict.update({prefix + key: value for key, value in fit.tensors.items()})
+
+
+def fit_classifier_before_loading(state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Name a classifier's tensors as an ``ImageClassifier`` does: a pre-hook of ``load_state_dict``."""
+    tensors = fit_classifier(_take(state_dict, prefix))
+    state_dict.update({prefix + key: value for key, value in tensors.items()})
+
+
 def with_averaged_first(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Put averaged weights of a FasterNet where MMEngine looks, which knows ``state_dict`` alone.
+    """Put averaged weights of a FasterNet under ``state_dict``, the only key that MMEngine reads.
 
     Args:
-        checkpoint (dict): What was read from a file.
+        checkpoint (dict): Contents of a file.
 
     Returns:
         dict: The same, with its averaged weights under ``state_dict`` if it has both.
@@ -214,6 +234,11 @@ def with_averaged_first(checkpoint: dict[str, Any]) -> dict[str, Any]:
         if isinstance(averaged, Mapping) and any(str(key).endswith(_ANCHOR) for key in averaged):
             return {**checkpoint, 'state_dict': averaged}
     return checkpoint
+
+
+def _take(state_dict: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Take the tensors of one module out of a state dict, without the module's name."""
+    return {key.removeprefix(prefix): state_dict.pop(key) for key in list(state_dict) if key.startswith(prefix)}
 
 
 def _unwrap(source: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -230,7 +255,7 @@ def _unwrap(source: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _find_prefix(state_dict: Mapping[str, Tensor], where: str) -> str:
-    """Find what stands before the backbone's names, such as ``backbone.`` or ``model.``."""
+    """Find the prefix of the backbone's names, such as ``backbone.`` or ``model.``."""
     prefixes = [key.removesuffix(_ANCHOR) for key in state_dict if key == _ANCHOR or key.endswith('.' + _ANCHOR)]
     if not prefixes:
         place = f' under {where!r}' if where else ''
@@ -242,18 +267,10 @@ def _find_prefix(state_dict: Mapping[str, Tensor], where: str) -> str:
     return min(prefixes, key=len)
 
 
-def _from_timm(key: str) -> str:
-    key = re.sub(r'^stages\.(\d{1,3})\.downsample\.', lambda m: f'stages.{2 * int(m[1]) - 1}.', key)
-    key = re.sub(r'^stages\.(\d{1,3})\.blocks\.', lambda m: f'stages.{2 * int(m[1])}.blocks.', key)
-    return re.sub(r'^classifier\.', 'head.', re.sub(r'^conv_head\.', 'avgpool_pre_head.1.', key))
-
-
-def _to_timm(key: str) -> str:
-    key = re.sub(r'^stages\.(\d{1,3})\.blocks\.', lambda m: f'stages.{int(m[1]) // 2}.blocks.', key)
-    key = re.sub(
-        r'^stages\.(\d{1,3})\.(reduction|norm)\.', lambda m: f'stages.{(int(m[1]) + 1) // 2}.downsample.{m[2]}.', key
-    )
-    return re.sub(r'^head\.', 'classifier.', re.sub(r'^avgpool_pre_head\.1\.', 'conv_head.', key))
+def _rename(key: str, names: Mapping[str, str]) -> str:
+    """Replace the beginning of a tensor's name."""
+    old = next((old for old in names if key.startswith(old)), '')
+    return names.get(old, '') + key.removeprefix(old)
 
 
 def _stage_of(key: str) -> str:
@@ -261,7 +278,7 @@ def _stage_of(key: str) -> str:
 
 
 def _position(own: Mapping[str, Tensor]) -> Any:
-    """Sort messages by the network's order; those of names that it does not have come last."""
+    """Sort messages by the network's order; names that it does not have come last."""
     order = {key: index for index, key in enumerate(own)}
     return lambda message: (order.get(message.split()[0], len(order)), message)
 

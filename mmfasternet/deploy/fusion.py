@@ -13,7 +13,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import ConfigError
 from ..models import FasterNet
-from ..models.fasternet import FasterNetBlock, PatchEmbed, PatchMerging
+from ..models.fasternet import FasterNetBlock
+from ..models.layers import PatchEmbed, PatchMerging
 from .packed import can_pack, pack
 from .parts import CheckedForward, contiguous, find_parts, hands_on, log_plain
 from .regions import RegionFeatures, has_fast_regions

@@ -27,7 +27,7 @@ _PLAIN = (
     'torch.nn.modules.conv',
     'torch.nn.modules.linear',
     'mmcv.cnn.bricks.wrappers',
-    'mmfasternet.models.patch_conv',
+    'mmfasternet.models.layers',
 )
 
 

@@ -20,7 +20,7 @@ from ..datasets.imagenet.check import check as check_class_folders
 from ..errors import ConfigError, DataError, first_few
 from ..evaluation.dota_merged import label_folder
 from ..installation import tool
-from ..models import FasterNet
+from ..models import resolve_arch
 from ..training.processes import is_first_process, number_of_processes
 from .checkpoint_checks import check_checkpoint, fetch_checkpoint
 from .evaluators import check_evaluators, metrics_of, scored_by
@@ -53,7 +53,7 @@ def check(cfg: Config, mode: str) -> None:
         raise ConfigError(f'model is {cfg.get("model")!r}; expected a dict with the type of the model')
     for module in dicts_in(cfg.model):
         if 'FasterNet' in type_names(module, MODELS):
-            FasterNet.resolve_arch(module.get('arch', 't0'))
+            resolve_arch(module.get('arch', 't0'))
         if mode == 'train' and 'PretrainedInit' in type_names(module, WEIGHT_INITIALIZERS):
             sources.append((module.get('checkpoint'), 'init_cfg'))
     if cfg.get('load_from'):

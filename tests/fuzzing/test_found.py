@@ -127,7 +127,7 @@ def test_configs_without_what_a_start_needs(cfg, message):
         ),
         (dict(norm_cfg=dict(type='GN')), 'norm_cfg: GN cannot be built with {}: '),
         (dict(act_cfg=dict(type='ReLU', slope=1)), "act_cfg: ReLU cannot be built with {'slope': 1}: "),
-        (dict(act_cfg=dict(type='Parameter')), 'act_cfg: Parameter is no layer'),
+        (dict(act_cfg=dict(type='Parameter')), 'act_cfg: Parameter is not an `nn.Module`'),
     ],
 )
 def test_arguments_of_the_backbone(arguments, message):

@@ -9,6 +9,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmfasternet.checkpoints import fit_backbone
+from mmfasternet.checkpoints.formats import recognise
 from mmfasternet.errors import ConfigError
 from mmfasternet.models import ARCHITECTURES, FasterNet
 
@@ -369,5 +370,9 @@ def test_copies_and_pickles():
     images = torch.randn(1, 3, 64, 64)
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert all(torch.equal(a, b) for a, b in zip(twin(images), model(images), strict=True))
-        twin.load_state_dict(FasterNet(TINY).state_dict())
+        norm = twin.norm0.weight.clone()
+        source = FasterNet(TINY)
+        twin.load_state_dict(recognise(source.state_dict()).as_timm())
+        assert torch.equal(twin.stages[1].reduction.weight, source.stages[1].reduction.weight)
+        assert torch.equal(twin.norm0.weight, norm), 'timm has no output norms'
         assert not torch.equal(twin(images)[0], model(images)[0])

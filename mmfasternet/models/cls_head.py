@@ -12,15 +12,15 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ConfigError
+from .layers import build_act
 
 
 @MODELS.register_module()
 class FasterNetClsHead(BaseModule):
-    """The head of the paper's classifiers: global average pool, 1×1 convolution, activation, linear.
+    """The head of the paper's classifiers: global average pool, 1×1 convolution, activation, linear layer.
 
-    It does for mmpretrain's ``ImageClassifier`` what mmpretrain's own heads do, without needing mmpretrain to be
-    imported. The backbone gives its last stage alone, without a norm: ``out_indices=(3,), output_norm=False``. The
-    names of the tensors are those of the released files.
+    It has the methods of mmpretrain's own heads and does not import mmpretrain. The backbone returns its last stage
+    only, without a norm: ``out_indices=(3,), output_norm=False``. The tensors have the names of the released files.
 
     Args:
         num_classes (int): Number of classes.
@@ -32,7 +32,7 @@ class FasterNetClsHead(BaseModule):
             backbone.
 
     Raises:
-        ConfigError: If a number is not positive.
+        ConfigError: If a number is not positive, or the activation cannot be built.
     """
 
     def __init__(
@@ -53,30 +53,17 @@ class FasterNetClsHead(BaseModule):
         self.avgpool_pre_head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(in_channels, hidden_channels, 1, bias=False),
-            MODELS.build(dict(act_cfg)),
+            build_act(act_cfg),
         )
         self.head = nn.Linear(hidden_channels, num_classes)
+        self.register_load_state_dict_pre_hook(_check_classes)
 
     def pre_logits(self, feats: Sequence[Tensor]) -> Tensor:
-        """Compute what the linear layer sees.
-
-        Args:
-            feats (Sequence[Tensor]): Features of the backbone; the last are used, of shape ``(N, in_channels, H, W)``.
-
-        Returns:
-            Tensor: Of shape ``(N, hidden_channels)``.
-        """
+        """Map the last of the backbone's features ``(N, in_channels, H, W)`` to ``(N, hidden_channels)``."""
         return self.avgpool_pre_head(feats[-1]).flatten(1)
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
-        """Compute the logits.
-
-        Args:
-            feats (Sequence[Tensor]): Features of the backbone; the last are used, of shape ``(N, in_channels, H, W)``.
-
-        Returns:
-            Tensor: Of shape ``(N, num_classes)``.
-        """
+        """Map the last of the backbone's features ``(N, in_channels, H, W)`` to logits ``(N, num_classes)``."""
         return self.head(self.pre_logits(feats))
 
     def loss(self, feats: Sequence[Tensor], data_samples: Sequence[Any], **kwargs: Any) -> dict[str, Tensor]:
@@ -84,7 +71,7 @@ class FasterNetClsHead(BaseModule):
 
         Args:
             feats (Sequence[Tensor]): Features of the backbone.
-            data_samples (Sequence[DataSample]): Labels, or scores where MixUp or CutMix blended the images.
+            data_samples (Sequence[DataSample]): Labels, or scores of images that MixUp or CutMix blended.
             **kwargs: For the loss module.
 
         Returns:
@@ -102,7 +89,8 @@ class FasterNetClsHead(BaseModule):
 
         Args:
             feats (Sequence[Tensor]): Features of the backbone.
-            data_samples (Sequence[DataSample], optional): What to put the predictions in. Defaults to None: new ones.
+            data_samples (Sequence[DataSample], optional): The samples that get the predictions. Defaults to None: new
+                ones.
 
         Returns:
             list[DataSample]: With ``pred_score`` of shape ``(num_classes,)`` and ``pred_label``.
@@ -117,16 +105,16 @@ class FasterNetClsHead(BaseModule):
             for sample, score in zip(data_samples, scores.detach())
         ]
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        # MMEngine's loaders are not strict: without this a classifier of other classes would start anew in silence
-        found = state_dict.get(f'{prefix}head.weight')
-        if found is None:
-            print_log('FasterNetClsHead: starts fresh, the file has no classifier', logger='current')
-        elif len(found) == self.num_classes:
-            print_log(f'FasterNetClsHead: loaded a classifier of {len(found)} classes', logger='current')
-        else:
-            raise CheckpointError(
-                f'the classifier in the file has {len(found)} classes, the head of this model {self.num_classes}. To '
-                "start from the file's backbone alone, name the file in the backbone's `init_cfg`, not in `load_from`"
-            )
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+def _check_classes(head: FasterNetClsHead, state_dict: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
+    """Refuse a classifier of other classes; MMEngine's loaders, which are not strict, would keep random weights."""
+    found = state_dict.get(f'{prefix}head.weight')
+    if found is None:
+        print_log('FasterNetClsHead: starts fresh, the file has no classifier', logger='current')
+    elif len(found) == head.num_classes:
+        print_log(f'FasterNetClsHead: loaded a classifier of {len(found)} classes', logger='current')
+    else:
+        raise CheckpointError(
+            f'the classifier in the file has {len(found)} classes, the head of this model {head.num_classes}. To '
+            "start from the file's backbone alone, name the file in the backbone's `init_cfg`, not in `load_from`"
+        )

@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from mmfasternet.models import PartialConv3x3
+from mmfasternet.models.layers import PatchConv2d
 
 
 @pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
@@ -30,3 +31,12 @@ def test_ratio(ratio, channels):
     operator = PartialConv3x3(40, ratio)
     assert operator.partial_conv3.weight.shape == (channels, channels, 3, 3)
     assert operator(torch.randn(1, 40, 4, 4)).shape == (1, 40, 4, 4)
+
+
+@pytest.mark.parametrize('patch_size', [1, 2, 4])
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_patches_in_bf16_equal_a_convolution(patch_size, memory_format):
+    layer = PatchConv2d(8, 16, patch_size).bfloat16()
+    x = torch.randn(2, 8, 13, 18, dtype=torch.bfloat16).to(memory_format=memory_format)
+    expected = F.conv2d(x.float(), layer.weight.float(), stride=patch_size)
+    torch.testing.assert_close(layer(x).float(), expected, rtol=2e-2, atol=2e-2)
