@@ -6,8 +6,11 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 from markdown_it import MarkdownIt
+
+pytestmark = pytest.mark.slow
 
 
 def run(*command, **kwargs):

@@ -11,6 +11,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch.utils.flop_counter import FlopCounterMode
 
+pytestmark = pytest.mark.slow
+
 #: MACs at 224² that the paper gives for the classifiers, in G.
 PAPER = dict(t0=0.338, t1=0.855, t2=1.911, s=4.560, m=8.742, l=15.521)
 #: What is quoted: top-1, and AP of boxes and masks.

@@ -9,6 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 CHANNELS = dict(s=128, m=144, l=192)
 CLASSES = CocoDataset.METAINFO['classes']
 

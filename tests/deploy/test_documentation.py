@@ -16,6 +16,8 @@ from PIL import Image
 
 from mmfasternet.deploy import export
 
+pytestmark = pytest.mark.slow
+
 NAME = 'fasternet_s_imagenet'
 
 

@@ -16,6 +16,8 @@ from mmfasternet import FasterNet
 from mmfasternet.deploy import ExportedNetwork, export, use_backend
 from mmfasternet.errors import ConfigError, DataError, DependencyError
 
+pytestmark = pytest.mark.slow
+
 BACKENDS = {'onnxruntime': ('onnx', 'a.onnx'), 'openvino': ('openvino', 'a.xml')}
 
 

@@ -225,7 +225,7 @@ def test_mmpretrain_gets_what_its_own_tools_add(configured):
     ('train', TEXT, dict(cfg_options={'custom_hooks.0.type': 'EMAHook'}), 'custom_hooks is .* list of dicts'),
     ('test', DOTA, dict(submission='Task1.txt'), 'name a .zip file'),
     ('test', TEXT, dict(submission='Task1.zip'), 'is for DOTA, but the config tests on a X'),
-    ('test', TEXT, dict(optimize='bf16', backend='openvino'), '--optimize and --backend openvino are two ways'),
+    ('test', TEXT, dict(optimize='bf16', backend='openvino'), '--optimize and --backend openvino exclude each other'),
     ('test', TEXT, dict(out='results.json'), '--out results.json: .* name a .pkl file'),
     ('test', TEXT.replace('visualization', 'other'), dict(show=True), 'need a visualization hook'),
     ('test', TEXT, dict(tta=True, cfg_options={'model.roi_head.mask_head.type': 'X'}), 'mmdet merges boxes, not masks'),

@@ -8,6 +8,8 @@ from mmengine.runner import Runner
 
 from mmfasternet.engine.config import read_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def train(checkout, monkeypatch):

@@ -14,6 +14,8 @@ from mmengine.registry import init_default_scope
 from mmfasternet.engine import unused_features
 from mmfasternet.engine.unused_features import handle_unused_features
 
+pytestmark = pytest.mark.slow
+
 BACKBONE = dict(type='FasterNet', arch=dict(embed_dims=16, depths=(1, 1, 1, 1)))
 CHANNELS = [16, 32, 64, 128]
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 from mmfasternet.datasets.dota.split import split_dota
 
+pytestmark = pytest.mark.slow
+
 TOOL = ROOT / 'tools/check_data.py'
 COCO = ROOT / 'configs/mask_rcnn_fasternet_t0_mini_coco.py'
 

@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 from conftest import ROOT
 from safetensors.torch import load_file
+
+pytestmark = pytest.mark.slow
 
 
 def convert(folder, *arguments):

@@ -17,6 +17,8 @@ from mmdet.registry import MODELS
 
 from mmfasternet.engine.config import read_config
 
+pytestmark = pytest.mark.slow
+
 CONFIG = 'configs/mask_rcnn_fasternet_t0_mini_coco.py'
 TORCHRUN = (sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2')
 ENVIRONMENT = os.environ | {'OMP_NUM_THREADS': '1'}

@@ -14,6 +14,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 TOOL = ROOT / 'tools/split_dota.py'
 
 

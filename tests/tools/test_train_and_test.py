@@ -20,6 +20,8 @@ from pycocotools.mask import decode
 
 from mmfasternet.deploy import cpu_has_bfloat16
 
+pytestmark = pytest.mark.slow
+
 MINI = 'configs/mask_rcnn_fasternet_t0_mini_coco.py'
 MISSION = 'configs/mask_rcnn_fasternet_s_coco.py'
 MMDET_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
@@ -183,15 +185,15 @@ print(json.dumps([sure.scores.tolist(), sure.labels.tolist(), sure.bboxes.tolist
 def test_the_missions_command(run_tool, checkout):
     """The config unchanged, on the drawn COCO at data/coco."""
     done = run_tool(
-        'tools/train.py', MISSION, '--cfg-options', NO_WEIGHTS, 'train_dataloader.dataset.indices=4',
+        'tools/train.py', MISSION, '--cfg-options', NO_WEIGHTS, 'train_dataloader.dataset.indices=2',
         'val_dataloader.dataset.indices=1', 'train_cfg.max_epochs=1', 'default_hooks.logger.interval=1', *IN_PROCESS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(losses(done.stdout)) == 2
+    assert len(losses(done.stdout)) == 1
     checkpoint = 'work_dirs/mask_rcnn_fasternet_s_coco/epoch_1.pth'
-    # two steps teach nothing: only without a score threshold is there anything to measure
+    # one step teaches nothing: only without a score threshold is there anything to measure
     done = run_tool(
-        'tools/test.py', MISSION, checkpoint, '--cfg-options', 'test_dataloader.dataset.indices=2',
+        'tools/test.py', MISSION, checkpoint, '--cfg-options', 'test_dataloader.dataset.indices=1',
         'model.test_cfg.rcnn.score_thr=0', *IN_PROCESS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -265,7 +267,7 @@ small = dict(data_root='data/dota/', ann_file='annfiles/', data_prefix=dict(img_
 train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=small)
 val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=small)
 test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=1)
+train_cfg = dict(max_epochs=1, val_interval=2)  # its metric takes long, and the test has it too
 for pipeline in (_base_.train_pipeline, _base_.val_pipeline):
     for step in pipeline:
         if 'Resize' in step['type']:

@@ -15,6 +15,8 @@ from PIL import Image
 
 from mmfasternet.datasets.dota.labels import CLASSES
 
+pytestmark = pytest.mark.slow
+
 CONFIG = 'configs/oriented_rcnn_fasternet_t0_mini_dota.py'
 WORK_DIR = 'work_dirs/oriented_rcnn_fasternet_t0_mini_dota'
 CHECKPOINT = f'{WORK_DIR}/epoch_1.pth'
@@ -194,13 +196,13 @@ def test_the_missions_commands(trained):
     assert {path.name for path in (folder / 'data/split_ss_dota').iterdir()} == {'trainval', 'val', 'test'}
     log = run(
         folder, 'tools/train.py', config, '--cfg-options', 'model.backbone.init_cfg=None',
-        'train_dataloader.dataset.indices=4', 'val_dataloader.dataset.indices=1', 'train_cfg.max_epochs=1',
+        'train_dataloader.dataset.indices=2', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=2',
         'default_hooks.logger.interval=1',
     )  # fmt: skip
     losses = [float(loss) for loss in re.findall(r'Epoch\(train\).* loss: ([\d.]+)', log)]
-    assert len(losses) == 2 and np.isfinite(losses).all()
+    assert len(losses) == 1 and np.isfinite(losses).all()
     work_dir = f'work_dirs/{Path(config).stem}'
     run(
-        folder, 'tools/test.py', config, f'{work_dir}/epoch_1.pth', '--cfg-options', 'test_dataloader.dataset.indices=2'
+        folder, 'tools/test.py', config, f'{work_dir}/epoch_1.pth', '--cfg-options', 'test_dataloader.dataset.indices=1'
     )
     assert newest_metrics(folder / work_dir).keys() >= {'dota/AP50', 'dota_whole/AP50'}

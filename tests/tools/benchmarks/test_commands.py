@@ -12,6 +12,8 @@ from benchmarks.comparison import Comparison
 from benchmarks.detectors import DETECTORS, STOCK, Detector, agreement
 from mmfasternet.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 TINY = dict(size=(64, 64), rounds=2)
 
 

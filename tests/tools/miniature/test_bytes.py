@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 #: SHA-256 over names and contents, with the pinned versions of NumPy, Pillow, shapely, OpenCV and scikit-image.
 CHECKSUMS = {
     'mini_coco': 'cc4de1343b2584dbf2119407a23c280c747c6db7025f9428b1598efbc405eaed',

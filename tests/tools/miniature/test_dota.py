@@ -18,6 +18,8 @@ from miniature.dota import DECK, deal, describe, make_image
 from miniature.scenes import Light, render
 from mmfasternet.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 IMAGES = {'train': 24, 'val': 8, 'test': 2}
 FOLDERS = {'1.0': 'labelTxt', '1.5': 'labelTxt-v1.5'}
 #: The shortest and the longest object of each class in pixels, by its longer side.

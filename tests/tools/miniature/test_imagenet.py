@@ -31,6 +31,8 @@ from miniature.renditions import STYLES, cartoon, painting, sketch, videogame
 from mmfasternet.datasets.imagenet.robustness import CORRUPTIONS, FAMILIES
 from mmfasternet.errors import DataError, DependencyError
 
+pytestmark = pytest.mark.slow
+
 IMAGES = {'train': 1200, 'val': 200, 'imagenet-c': 7500, 'imagenet-r': 100}
 NAMES = {
     'n01443537': 'goldfish',
