@@ -1,4 +1,4 @@
-"""Runs that survive: loops that resume exactly, checkpoints that are whole, and what watches over both."""
+"""Long runs: loops that resume exactly, complete checkpoints, and hooks that stop training on errors."""
 
 from .checkpoints import DurableCheckpointHook, newest_whole_checkpoint
 from .data_parallel import CPUDataParallel

@@ -1,4 +1,4 @@
-"""Checkpoints that are on the disk as a whole or not at all, through kills, preemption and full disks."""
+"""Write checkpoints completely or not at all, despite kills, preemption and full disks."""
 
 from __future__ import annotations
 
@@ -24,59 +24,58 @@ from ..files import DRAFT, whole_file
 from ..memory import give_back_memory
 from .exact_resume import ExactLoop
 
-#: What a run exits with that was told to stop by SIGTERM, and has saved: "try again later" in sysexits.h.
+#: The exit code of a run that saved and stopped after SIGTERM: EX_TEMPFAIL, "try again later", in sysexits.h.
 STOPPED = 75
-#: A checkpoint at a step at which none is due; the next that is takes its place.
+#: The name of a checkpoint between the scheduled ones; the next scheduled checkpoint replaces it.
 BETWEEN = 'latest.pth'
-#: MMEngine's file that names the newest checkpoint.
+#: The file in which MMEngine names the newest checkpoint.
 POINTER = 'last_checkpoint'
 
 
 @register_backend('durable')
 class DurableBackend(LocalBackend):
-    """Files on a local disk that are written whole: the checkpoint hook's ``backend_args=dict(backend='durable')``."""
+    """Write files on a local disk completely or not at all: ``backend_args=dict(backend='durable')`` of a hook."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write a file.
 
         Args:
-            obj (bytes): What it has.
-            filepath (str | Path): Where it goes.
+            obj (bytes): Its content.
+            filepath (str | Path): Its path.
 
         Raises:
-            CheckpointError: If it cannot be written. A file that was there before is still whole.
+            CheckpointError: It cannot be written. An existing file stays complete.
         """
         try:
             with whole_file(Path(filepath), sync=True) as draft:
                 draft.write_bytes(obj)
         except OSError as error:
             raise CheckpointError(
-                f'{filepath} cannot be written: {error.strerror} ({len(obj) / 1e6:.1f} MB needed). Checkpoints that '
-                'were there before are untouched; make room, or allow writing, and go on with --resume'
+                f'{filepath} cannot be written: {error.strerror} ({len(obj) / 1e6:.1f} MB needed). Existing '
+                'checkpoints are unchanged; make room or change permissions, and continue with --resume'
             ) from error
 
 
 @HOOKS.register_module()
 class DurableCheckpointHook(CheckpointHook):
-    """MMEngine's ``CheckpointHook``, which never leaves a run without a whole checkpoint.
+    """A ``CheckpointHook`` that never leaves a run without a complete checkpoint.
 
-    Files are written beside their place, synced and renamed; the ones before are removed only then. On SIGTERM, a
-    scheduler's word that the machine is needed, the run saves after the step that it is in, and exits with
-    :data:`STOPPED`.
+    Files are written to a draft, synced and renamed; only then are outdated ones removed. On SIGTERM, with which a
+    scheduler stops a run, the run saves after the current step and exits with :data:`STOPPED`.
 
     Args:
-        kwargs: As of MMEngine's ``CheckpointHook``.
+        kwargs: Arguments of MMEngine's ``CheckpointHook``.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         if '://' not in str(kwargs.get('out_dir')) and 'file_client_args' not in kwargs:
             kwargs.setdefault('backend_args', dict(backend='durable'))
         super().__init__(**kwargs)
-        self._told_to_stop = False
+        self._has_to_stop = False
         self._saved_at: int | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Listen to SIGTERM, and clear away what a kill has left half written."""
+        """Install the handler of SIGTERM, and remove drafts of a killed run."""
         super().before_train(runner)
         self._saved_at = runner.iter
         self._handler = signal.signal(signal.SIGTERM, self._on_sigterm)
@@ -85,14 +84,14 @@ class DurableCheckpointHook(CheckpointHook):
                 draft.unlink()
 
     def after_train(self, runner: Runner) -> None:
-        """Publish what is to be published, and stop listening."""
+        """Publish the checkpoint if the hook is set to, and restore the handler of SIGTERM."""
         super().after_train(runner)
         signal.signal(signal.SIGTERM, self._handler)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Save if it is time to, or if the run is to stop."""
+        """Save if a checkpoint is due, or if the run has to stop."""
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         if self._all_stop():
             if self._saved_at != runner.iter + 1:
@@ -100,19 +99,19 @@ class DurableCheckpointHook(CheckpointHook):
             self._leave()
 
     def before_val(self, runner: Runner) -> None:
-        """Save before a validation, which may take long, what no checkpoint has yet."""
+        """Save steps that no checkpoint has yet before a validation, which may take long."""
         if self._saved_at not in (None, runner.iter):
             self._save(runner, BETWEEN, dict(epoch=runner.epoch, iter=runner.iter))
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any | None = None
     ) -> None:
-        """Leave if the run is to stop: its state was saved before the validation, which is done anew."""
-        if self._told_to_stop:
+        """Exit if the run has to stop; its state was saved before the validation, which is repeated after resuming."""
+        if self._has_to_stop:
             self._leave()
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
-        """Save, name the file as the last, and only then remove those that are too many."""
+        """Save, update the pointer to the newest checkpoint, and only then remove outdated ones."""
         outdated = [BETWEEN]
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
@@ -146,25 +145,25 @@ class DurableCheckpointHook(CheckpointHook):
         if is_main_process():
             DurableBackend().put(self.last_ckpt.encode(), Path(runner.work_dir, POINTER))
             give_back_memory()
-        # a launcher kills all processes when the first has left: none may before the file is whole
+        # a launcher kills all processes when the first exits, so none may exit before the file is complete
         barrier()
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        self._told_to_stop = True
+        self._has_to_stop = True
 
     def _all_stop(self) -> bool:
-        """Whether any of the processes was told to stop; all of them do so at the same step."""
+        """Whether any process received SIGTERM; all of them stop at the same step."""
         if not is_distributed():
-            return self._told_to_stop
-        told = torch.tensor(int(self._told_to_stop), device=get_device())
-        all_reduce(told, op='max')
-        return bool(told)
+            return self._has_to_stop
+        stops = torch.tensor(int(self._has_to_stop), device=get_device())
+        all_reduce(stops, op='max')
+        return bool(stops)
 
     def _leave(self) -> None:
-        # told again by a launcher, since another process was faster: the exit code stays what it is
+        # a launcher sends SIGTERM again when another process exits first; it must not change the exit code
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print_log(
-            f'SIGTERM: the run is saved in {self.last_ckpt} and stops (exit code {STOPPED}); go on with --resume',
+            f'SIGTERM: the run is saved in {self.last_ckpt} and stops (exit code {STOPPED}); continue with --resume',
             logger='current',
             level=logging.WARNING,
         )
@@ -172,33 +171,33 @@ class DurableCheckpointHook(CheckpointHook):
 
 
 def newest_whole_checkpoint(work_dir: str | Path) -> Path | None:
-    """Find the checkpoint to resume from, and say which newer ones are damaged.
+    """Find the checkpoint to resume from, and log newer ones that are damaged.
 
     Args:
-        work_dir (str | Path): Where a run keeps its checkpoints.
+        work_dir (str | Path): Folder with the checkpoints of a run.
 
     Returns:
-        Path | None: The newest whose bytes are as they were written; None if there is none.
+        Path | None: The newest undamaged checkpoint; None if there is none.
     """
     folder, candidates = Path(work_dir), []
     if (folder / POINTER).is_file():
         named = Path((folder / POINTER).read_text().strip())
         candidates.append(named if named.is_file() else folder / named.name)
-    # what is saved as the best has no optimizer in it
+    # the best checkpoint has no state of the optimizer
     others = [path for path in folder.glob('*.pth') if not path.name.startswith(('best_', DRAFT))]
     candidates += sorted(others, key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for path in dict.fromkeys(candidates):
         fault = _fault(path)
         if fault is None:
             return path
-        print_log(f'{path} {fault}: taking the checkpoint before it', logger='current', level=logging.WARNING)
+        print_log(f'{path} {fault}: using the checkpoint before it', logger='current', level=logging.WARNING)
     return None
 
 
 def _fault(path: Path) -> str | None:
-    """What is wrong with a checkpoint's bytes: torch writes a zip, with a checksum for each tensor."""
+    """Return why a checkpoint is damaged, or None; torch writes a zip with a checksum for each tensor."""
     if not path.is_file():
-        return 'is not there'
+        return 'does not exist'
     try:
         with zipfile.ZipFile(path) as archive:
             return 'is damaged' if archive.testzip() else None

@@ -1,4 +1,4 @@
-"""Several processes without a GPU, which MMEngine takes for granted."""
+"""Data parallel training in several processes without a GPU, which MMEngine does not support."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class SyncBatchNorm(_BatchNorm):
-    """What PyTorch's ``SyncBatchNorm`` computes, on a CPU, where that one refuses to."""
+    """A synchronized batch norm for CPUs, which PyTorch's ``SyncBatchNorm`` refuses."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize ``(N, C, ...)`` by the statistics of the batches of all processes."""
+        """Normalize ``(N, C, ...)`` with the statistics over the batches of all processes."""
         if not self.training or not is_distributed():
             return super().forward(x)
         dtype, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
         shape, rest = (1, -1, *[1] * (x.dim() - 2)), [0, *range(2, x.dim())]
-        # batches may differ in size from process to process
+        # the batch size may differ between processes
         count = x.new_tensor([x.numel() // x.shape[1]])
         *total, number = all_reduce(torch.cat([x.sum(rest), count])).split(x.shape[1])
         mean = total[0] / number
@@ -37,21 +37,21 @@ class SyncBatchNorm(_BatchNorm):
         return (centred * scale.view(shape) + self.bias.view(shape)).to(dtype)
 
     def _check_input_dim(self, x: Tensor) -> None:
-        """Any number of dimensions will do."""
+        """Accept any number of dimensions."""
 
 
 @MODEL_WRAPPERS.register_module()
 class CPUDataParallel(MMDistributedDataParallel):
-    """MMEngine's data parallel model for processes without a GPU, with batch norms that synchronize there.
+    """``MMDistributedDataParallel`` for processes without a GPU, with batch norms that synchronize on CPUs.
 
     Args:
         module (nn.Module): The model.
-        device_ids (object): What MMEngine thinks is the GPU; there is none.
-        kwargs: As of ``MMDistributedDataParallel``.
+        device_ids (object): Not used; MMEngine passes the index of a GPU.
+        kwargs: Arguments of ``MMDistributedDataParallel``.
     """
 
     def __init__(self, module: nn.Module, device_ids: object = None, **kwargs: Any) -> None:
         for part in module.modules():
             if type(part) is nn.SyncBatchNorm:
-                part.__class__ = SyncBatchNorm  # the same layer, weights and all, with another way to compute
+                part.__class__ = SyncBatchNorm  # keeps the weights and replaces only the forward pass
         super().__init__(module=module, device_ids=None, **kwargs)

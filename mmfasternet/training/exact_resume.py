@@ -1,8 +1,8 @@
-"""Training loops that go on after a stop as if it had never been.
+"""Training loops that resume after an interruption with the results of an uninterrupted run.
 
-Nothing random depends on what was drawn before: generators are seeded anew in every step, by the run's seed, the
-process and the number of the step, and for every sample, by its place in that step. So no generator's state has to be
-kept, and it does not matter which worker loads a sample, or whether a step is reached at once or after three stops.
+Random numbers do not depend on earlier ones: generators are seeded in every step, from the run's seed, the process and
+the number of the step, and for every sample, from its position in the step. So no state of a generator has to be saved,
+and it does not matter which worker loads a sample, or how often the run was interrupted before the step.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def seed_generators(*key: int) -> None:
     """Seed the generators of Python, NumPy and PyTorch in this process.
 
     Args:
-        key (int): Numbers, at least 0, that tell this use of the generators from all others.
+        key (int): Numbers of at least 0 that identify this use of the generators.
     """
     words = [int(word) for word in np.random.SeedSequence(key).generate_state(3)]
     random.seed(words[0])
@@ -45,11 +45,11 @@ def seed_generators(*key: int) -> None:
 
 
 class SampleIndex(NamedTuple):
-    """An index of a data set, and the key by which its augmentation is seeded.
+    """An index of a data set, and the key that seeds its augmentation.
 
     Attributes:
-        key: Seed of the run, process, step, and position in the batch.
-        index: What the sampler gave: mostly a number, in video data sets a pair.
+        key: Seed of the run, rank of the process, step, and position in the batch.
+        index: The index of the sampler: usually a number, in video data sets a pair.
     """
 
     key: tuple[int, ...]
@@ -57,10 +57,10 @@ class SampleIndex(NamedTuple):
 
 
 class SeededDataset(Dataset):
-    """A view of a data set for one iterator, which seeds the generators before each sample.
+    """A view of a data set for one iterator that seeds the generators before each sample.
 
     Args:
-        dataset (Dataset): The data set, which stays as it is.
+        dataset (Dataset): The data set, which is not changed.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -71,15 +71,15 @@ class SeededDataset(Dataset):
         return self.dataset[sample.index]
 
     def __getitems__(self, samples: list[SampleIndex]) -> list[Any]:
-        """Give a batch, at once where the data set can do so; PyTorch asks for it."""
+        """Load a batch, in one call if the data set supports that; PyTorch calls this method."""
         if not hasattr(self.dataset, '__getitems__'):
             return [self[sample] for sample in samples]
         seed_generators(*samples[0].key)
         return self.dataset.__getitems__([sample.index for sample in samples])
 
 
-class NumberedBatches(Sampler):
-    """A view of a batch sampler for one iterator, which can skip batches and gives a :class:`SampleIndex` each.
+class ResumableBatchSampler(Sampler):
+    """A view of a batch sampler for one iterator that can skip batches and yields lists of :class:`SampleIndex`.
 
     Args:
         batches (Sampler): The batch sampler.
@@ -108,9 +108,9 @@ class Position:
     """Where a run is in its data.
 
     Attributes:
-        key: Seed of the run, and process.
-        step: The step that the next batch is for.
-        skip: How many batches were used before the run stopped, in this order of the data.
+        key: Seed of the run, and rank of the process.
+        step: The step of the next batch.
+        skip: How many batches of this pass over the data were used before the run was interrupted.
     """
 
     key: tuple[int, ...] = ()
@@ -120,10 +120,10 @@ class Position:
 
 @dataclass
 class ExitOfView:
-    """Starts a worker with the data set itself in ``torch.utils.data.get_worker_info()``, not with its view.
+    """Start a worker with the data set in ``torch.utils.data.get_worker_info()`` instead of its view.
 
     Args:
-        init_fn (Callable, optional): The loader's own ``worker_init_fn``.
+        init_fn (Callable, optional): The ``worker_init_fn`` of the loader.
     """
 
     init_fn: Callable[[int], None] | None
@@ -131,38 +131,38 @@ class ExitOfView:
     def __call__(self, worker_id: int) -> None:
         """Start the worker with this number."""
         info = get_worker_info()
-        # PyTorch freezes it
+        # PyTorch forbids assignments
         object.__setattr__(info, 'dataset', info.dataset.dataset)
         if self.init_fn:
             self.init_fn(worker_id)
 
 
 def iterate_seeded(loader: DataLoader, position: Position, iterators: WeakSet[Any]) -> Iterator[Any]:
-    """Iterate over a loader from where the run is, with every sample seeded by its place in the run.
+    """Iterate over a loader from the position of the run, with a seed for every sample.
 
-    Only the iterator sees the data set and the batch sampler through views. The loader keeps its own, so what a hook
-    reads there or changes is what MMEngine's own loops would use.
+    Only the iterator uses views of the data set and the batch sampler. The loader keeps the originals, so that hooks
+    read and change the same objects as with MMEngine's loops.
 
     Args:
         loader (DataLoader): The loader.
-        position (Position): Where the run is. It moves on with the iterator.
-        iterators (WeakSet): The iterators made so far. Persistent workers of another iterator are restarted.
+        position (Position): Where the run is. The iterator updates it.
+        iterators (WeakSet): The iterators of earlier calls. Persistent workers of other iterators are restarted.
 
     Returns:
         Iterator: The batches.
     """
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
-        # it has no indices that could be seeded
+        # there are no indices to seed
         skip, position.skip = position.skip, 0
         return islice(loader, skip, None)
     if loader._iterator is not None and loader._iterator not in iterators:
         loader._iterator = None
     views = {
         'dataset': SeededDataset(loader.dataset),
-        'batch_sampler': NumberedBatches(loader.batch_sampler, position),
+        'batch_sampler': ResumableBatchSampler(loader.batch_sampler, position),
         'worker_init_fn': ExitOfView(loader.worker_init_fn),
     }
-    attributes = vars(loader)  # PyTorch forbids to assign these
+    attributes = vars(loader)  # PyTorch forbids assignments to these
     own = {name: attributes[name] for name in views}
     attributes.update(views)
     try:
@@ -175,10 +175,10 @@ def iterate_seeded(loader: DataLoader, position: Position, iterators: WeakSet[An
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Seeds every step, and keeps in the checkpoint what MMEngine leaves out of it.
+    """Seed every step, and save the state that MMEngine leaves out of checkpoints.
 
-    That is how far the run is within the epoch, whether the validation that follows is done, and gradients that are
-    still to be accumulated. The exact loops register it themselves.
+    This is the progress within the epoch, whether the following validation is finished, and accumulated gradients. The
+    exact loops register this hook.
     """
 
     priority = 'VERY_HIGH'
@@ -187,20 +187,20 @@ class ExactResumeHook(Hook):
         self._progress: dict[str, Any] = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Remember what the checkpoint says; whether the run resumes is not known yet."""
+        """Keep the progress of the checkpoint; it is not known yet whether the run resumes."""
         self._progress = checkpoint.get('progress', {})
         state = {name: value for name, value in checkpoint.items() if name not in ('meta', 'state_dict')}
         names = names_not_read(state)
         if names and runner._resume:
             raise CheckpointError(
-                f'{runner._load_from}: its training state needs {first_few(names)}, which only code of their own could '
-                'build, so the training cannot be resumed; start one from its weights: load_from without resume'
+                f'{runner._load_from}: its training state needs {first_few(names)}, which cannot be read safely, so '
+                'the training cannot be resumed; start a new one from its weights: load_from without resume'
             )
 
     def before_train(self, runner: Runner) -> None:
-        """Put the run where it was."""
+        """Restore the progress of the run."""
         loop = runner.train_loop
-        # a run without a seed of its own learns from the checkpoint which it was drawn by
+        # a run without a configured seed takes it from the checkpoint
         loop.position.key = (runner.seed, get_rank())
         sampler = _sampler_of(loop.dataloader)
         if hasattr(sampler, 'seed'):
@@ -214,8 +214,8 @@ class ExactResumeHook(Hook):
         if before not in (0, now):
             loop.batches_done = loop.batches_done * now // before
             print_log(
-                f'an epoch had {before} steps when the run was stopped and has {now} now: '
-                'it goes on, but not exactly as it would have',
+                f'an epoch had {before} steps when the run was interrupted and has {now} now: '
+                'the run resumes, but not exactly',
                 logger='current',
             )
         gradients = self._progress['gradients']
@@ -226,27 +226,27 @@ class ExactResumeHook(Hook):
         self._progress = {}
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Seed the generators for what the model draws."""
+        """Seed the generators for the model."""
         seed_generators(runner.seed, get_rank(), runner.iter)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Count the step before any hook saves it."""
+        """Count the step before another hook saves it."""
         runner.train_loop.batches_done = batch_idx + 1
         runner.train_loop.validated = False
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """The next epoch begins with its first batch."""
+        """Start the next epoch with its first batch."""
         runner.train_loop.batches_done = 0
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """A checkpoint that is saved from here on has seen the validation."""
+        """Record that the validation is finished."""
         runner.train_loop.validated = True
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Save how far the run is."""
-        if 'optimizer' not in checkpoint:  # the best so far, which is for use alone
+        """Save the progress of the run."""
+        if 'optimizer' not in checkpoint:  # the best checkpoint, which is not for resuming
             return
         loop = runner.train_loop
         checkpoint['progress'] = dict(
@@ -258,7 +258,7 @@ class ExactResumeHook(Hook):
 
 
 class ExactLoop:
-    """What both loops share: the data in an order that can begin anywhere, and the validation that is due."""
+    """Base of both loops: data that can start at any position, and validation that is due."""
 
     def __init__(self, runner: Runner, dataloader: DataLoader | dict[str, Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(runner, dataloader, *args, **kwargs)
@@ -270,17 +270,17 @@ class ExactLoop:
         runner.register_hook(ExactResumeHook())
 
     def gather_gradients(self) -> None:
-        """Have the first process, which saves for all, know what each of them has accumulated; all must call it."""
+        """Send the accumulated gradients to the first process, which saves them; all processes must call this."""
         own = _gradients(self.runner)
         self.gradients = (gather_object(own) or []) if own and is_distributed() else []
 
     def _validate(self, done: int, last: int) -> None:
-        """Validate if it is time to, after ``done`` epochs or steps of ``last``."""
+        """Validate if that is due after ``done`` epochs or steps of ``last``."""
         self._decide_current_val_interval()
         if self.runner.val_loop is None or self.validated or done < self.val_begin:
             return
         if done % self.val_interval == 0 or done == last:
-            # each process has running statistics of its own; the checkpoint has those of the first
+            # running statistics differ among processes; the checkpoint has those of the first
             for buffer in self.runner.model.buffers():
                 broadcast(buffer)
             self.runner.val_loop.run()
@@ -289,12 +289,12 @@ class ExactLoop:
 
 @LOOPS.register_module()
 class ExactEpochLoop(ExactLoop, EpochBasedTrainLoop):
-    """MMEngine's epoch-based loop, which resumes after any step as if the run had never stopped.
+    """An epoch-based loop that resumes exactly after any step.
 
     Args:
         runner (Runner): The runner.
         dataloader (DataLoader | dict): The data loader or its config.
-        args, kwargs: As of MMEngine's ``EpochBasedTrainLoop``.
+        args, kwargs: Arguments of ``EpochBasedTrainLoop``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -304,9 +304,9 @@ class ExactEpochLoop(ExactLoop, EpochBasedTrainLoop):
 
     @objects_frozen()
     def run(self) -> torch.nn.Module:
-        """Train, from where the run is."""
+        """Train from the position of the run."""
         self.runner.call_hook('before_train')
-        if self._epoch and not self.batches_done:  # stopped between the epoch's last step and the end of its validation
+        if self._epoch and not self.batches_done:  # interrupted before the end of the epoch's validation
             self._validate(self._epoch, self._max_epochs)
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -315,7 +315,7 @@ class ExactEpochLoop(ExactLoop, EpochBasedTrainLoop):
         return self.runner.model
 
     def run_epoch(self) -> None:
-        """Train for what is left of the epoch."""
+        """Train for the rest of the epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         self.position.step, self.position.skip = self._iter, self.batches_done
@@ -328,12 +328,12 @@ class ExactEpochLoop(ExactLoop, EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class ExactIterLoop(ExactLoop, IterBasedTrainLoop):
-    """MMEngine's iteration-based loop, which resumes after any step as if the run had never stopped.
+    """An iteration-based loop that resumes exactly after any step.
 
     Args:
         runner (Runner): The runner.
         dataloader (DataLoader | dict): The data loader or its config.
-        args, kwargs: As of MMEngine's ``IterBasedTrainLoop``.
+        args, kwargs: Arguments of ``IterBasedTrainLoop``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -342,7 +342,7 @@ class ExactIterLoop(ExactLoop, IterBasedTrainLoop):
 
     @objects_frozen()
     def run(self) -> torch.nn.Module:
-        """Train, from where the run is."""
+        """Train from the position of the run."""
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self._validate(self._iter, self._max_iters)
@@ -355,7 +355,7 @@ class ExactIterLoop(ExactLoop, IterBasedTrainLoop):
         return self.runner.model
 
     def _endless_batches(self) -> Iterator[Sequence[Any]]:
-        """Go through the data again and again; passes that were used up before the stop turn out empty."""
+        """Repeat the data forever; passes that were finished before the interruption are empty."""
         self.position.step = self.position.skip = self._iter
         for epoch in count():
             sampler = _sampler_of(self.dataloader)
@@ -378,7 +378,7 @@ def _no_step(loader: DataLoader) -> DataError:
 
 
 def _sampler_of(loader: DataLoader) -> Sampler | None:
-    """The sampler that orders the data; beside a batch sampler of its own, a loader has another that is not used."""
+    """Return the sampler that orders the data; a loader with its own batch sampler also has an unused one."""
     return getattr(getattr(loader, 'batch_sampler', None), 'sampler', getattr(loader, 'sampler', None))
 
 
@@ -387,6 +387,6 @@ def _plain(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _gradients(runner: Runner) -> dict[str, Tensor]:
-    """Gradients that wait for more; there are none after a step of the optimizer."""
+    """Return the accumulated gradients; there are none after a step of the optimizer."""
     parameters = _plain(runner.model).named_parameters()
     return {name: parameter.grad.cpu() for name, parameter in parameters if parameter.grad is not None}

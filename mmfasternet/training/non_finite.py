@@ -1,4 +1,4 @@
-"""What to do when the loss or a gradient is not a finite number, instead of training on in silence."""
+"""Stop training, or skip a step, when the loss or a gradient becomes NaN or infinite."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _SKIPPED = 'skipped_steps'
 
 @HOOKS.register_module()
 class NonFiniteHook(Hook):
-    """Stops a run, or leaves a step out, before a NaN or an infinity reaches the weights.
+    """Stop a run, or skip a step, before NaN or infinity reaches the weights.
 
-    The optimizer takes no such step: neither weights nor its state change, and running statistics of norms are put
-    back. ``tools/train.py`` adds the hook with its defaults where a config has none.
+    The optimizer skips such a step: weights and its state do not change, and the running statistics of norms are
+    restored. ``tools/train.py`` adds this hook with its defaults to configs without it.
 
     Args:
-        max_skips (int): How many steps of a run may be left out before it stops. Defaults to 0: it stops at the first.
+        max_skips (int): How many steps of a run may be skipped before it stops. Defaults to 0: it stops at the first.
     """
 
     # before the hooks that log, average and save
@@ -41,7 +41,7 @@ class NonFiniteHook(Hook):
         self._kept: list[Tensor] = []
 
     def before_train(self, runner: Runner) -> None:
-        """Watch the optimizers."""
+        """Register a hook on the optimizers, which checks the gradients before each step."""
         names = {parameter: name for name, parameter in runner.model.named_parameters()}
         wrappers = runner.optim_wrapper
         self._handles = [
@@ -51,22 +51,22 @@ class NonFiniteHook(Hook):
         self._buffers = list(runner.model.buffers())
 
     def after_train(self, runner: Runner) -> None:
-        """Let go of the optimizers."""
+        """Remove the hook from the optimizers."""
         for handle in self._handles:
             handle.remove()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Keep the running statistics, if the run may go on without this step."""
+        """Copy the running statistics, if this step may be skipped."""
         if self.max_skips:
             self._kept = [buffer.clone() for buffer in self._buffers]
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Stop or go on.
+        """Stop the run, or skip the step, if the loss or a gradient is not finite.
 
         Raises:
-            DivergenceError: The step was not finite, and no more may be left out.
+            DivergenceError: It is not finite, and no more steps may be skipped.
         """
         losses = {name: torch.as_tensor(v).item() for name, v in (outputs or {}).items() if 'loss' in name}
         gradients, self._bad_gradients = self._bad_gradients, []
@@ -76,18 +76,18 @@ class NonFiniteHook(Hook):
         fault = _describe(runner, losses, gradients, data_batch)
         skipped = runner.message_hub.runtime_info.get(_SKIPPED, 0) + 1
         if skipped > self.max_skips:
-            left_out = f'{self.max_skips} such steps were left out already' if self.max_skips else 'no step was taken'
+            taken = f'{self.max_skips} such steps were skipped before' if self.max_skips else 'no step was taken'
             raise DivergenceError(
-                f'{fault}; {left_out}. Lower the learning rate, clip gradients, look at these images, or leave such '
-                f"steps out: custom_hooks=[dict(type='NonFiniteHook', max_skips={self.max_skips + 10})]"
+                f'{fault}; {taken}. Lower the learning rate, clip gradients, check these images, or skip such '
+                f"steps: custom_hooks=[dict(type='NonFiniteHook', max_skips={self.max_skips + 10})]"
             )
         for buffer, kept in zip(self._buffers, self._kept):
             buffer.copy_(kept)
         runner.message_hub.update_info(_SKIPPED, skipped)
-        print_log(f'{fault}; left out ({skipped} of at most {self.max_skips})', logger='current', level=logging.WARNING)
+        print_log(f'{fault}; skipped ({skipped} of at most {self.max_skips})', logger='current', level=logging.WARNING)
 
     def _look(self, optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> None:
-        """Take the gradients away from an optimizer that is about to use bad ones."""
+        """Remove the gradients of an optimizer before its step if any of them is not finite."""
         parameters = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
         if not parameters:
             return
@@ -101,7 +101,7 @@ class NonFiniteHook(Hook):
 
 
 def _describe(runner: Runner, losses: dict[str, float], gradients: list[str], data_batch: Any) -> str:
-    """Say where it is, what is not finite, and with which images."""
+    """Describe the step, the values that are not finite, and the images of the batch."""
     bad = [f'{name} {value}' for name, value in losses.items() if not math.isfinite(value)]
     good = [f'{name} {value:.4g}' for name, value in losses.items() if math.isfinite(value)]
     what = f'the loss is not finite: {", ".join(bad)}' if bad else f'gradients are not finite: {first_few(gradients)}'

@@ -1,4 +1,4 @@
-"""Joining the processes of a run, with or without GPUs."""
+"""Join the processes of a run, with or without GPUs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,11 @@ _NEEDED = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
 
 @contextmanager
 def joined_processes(cfg: Config) -> Iterator[None]:
-    """Join the other processes where MMEngine cannot, which is without a GPU, and leave them in the end.
+    """Join the other processes where MMEngine cannot, which is without a GPU, and leave them at the end.
 
     Args:
-        cfg (Config): The whole config; its ``launcher`` says who started the processes. Without a GPU its model wrapper
-            is set to :class:`CPUDataParallel`.
-
-    Yields:
-        None: While the run goes on.
+        cfg (Config): The whole config with the ``launcher`` that started the processes. Without a GPU, its model
+            wrapper is set to :class:`CPUDataParallel`.
 
     Raises:
         ConfigError: The launcher did not start this process.
@@ -53,7 +50,7 @@ def joined_processes(cfg: Config) -> Iterator[None]:
 
 
 def is_first_process() -> bool:
-    """Whether this process, joined or not, is the one that speaks for all."""
+    """Whether this is the process of rank 0, also before the processes have joined."""
     return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0
 
 
@@ -61,32 +58,32 @@ def number_of_processes(launcher: str) -> int:
     """Count the processes of a run, also before they have joined.
 
     Args:
-        launcher (str): Who started them; ``'none'`` for one alone.
+        launcher (str): The launcher that started them; ``'none'`` for a single process.
 
     Returns:
-        int: How many there are.
+        int: The number of processes.
     """
     names = ('WORLD_SIZE', 'SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE') if launcher != 'none' else ()
     return next((int(os.environ[name]) for name in names if name in os.environ), 1)
 
 
 def _warn_of_shared_store() -> None:
-    """Tell how a restart finds the new processes, and not the addresses that the dead have left in torchrun's store.
+    """Warn that a restart can fail to connect, because torchrun's store keeps the addresses of earlier processes.
 
-    torchrun keeps one store for all restarts: https://github.com/pytorch/pytorch/issues/135712.
+    It shares one store among all restarts: https://github.com/pytorch/pytorch/issues/135712.
     """
     shared = os.environ.get('TORCHELASTIC_USE_AGENT_STORE') == 'True'
     if shared and int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0)) > 0 and is_first_process():
         print_log(
-            'torchrun --max-restarts: a restart can fail to connect, as torchrun keeps the addresses of the processes '
-            'before; start it with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1',
+            'torchrun --max-restarts: a restart can fail to connect, because torchrun keeps the addresses of earlier '
+            'processes; start it with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1',
             logger='current',
             level=logging.WARNING,
         )
 
 
 def _set_environment(launcher: str) -> None:
-    """Tell PyTorch what the launcher told this process, under the names that torchrun uses."""
+    """Set the environment variables of torchrun, which PyTorch reads, from those of the launcher."""
     environment = os.environ
     if launcher == 'slurm' and 'SLURM_PROCID' in environment:
         environment.update(

@@ -1,4 +1,4 @@
-"""Schedules of the learning rate and the like: do they end with the training, and what if they change at a resume?"""
+"""Make a resumed run follow the schedules of its config, such as the learning rate."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.optim.scheduler import _ParamScheduler
 from mmengine.runner import Runner
 
-#: What changes in a scheduler from step to step; the rest are its settings.
+#: The attributes of a scheduler that change during training; all others are settings.
 _STATE = {'optimizer', 'base_values', 'last_step', 'verbose', '_global_step', '_last_value'}
 
 
 def follow_config(runner: Runner) -> None:
-    """Have a resumed run follow the schedules of its config where the checkpoint has others.
+    """Make a resumed run follow the schedules of its config if the checkpoint has others.
 
-    MMEngine restores the settings of schedulers from the checkpoint, their ends among them, and so ignores a schedule
-    that was made longer. Here the config's schedules are replayed up to the step of the run, so that values are those
-    of a run that had these schedules from its start.
+    MMEngine restores the settings of schedulers from the checkpoint, including their ends, and so ignores a schedule
+    that was extended. Here the config's schedules are replayed up to the step of the run, so that its values equal
+    those of a run that had these schedules from the start.
 
     Args:
         runner (Runner): The runner, which has loaded its checkpoint.
@@ -36,7 +36,7 @@ def follow_config(runner: Runner) -> None:
         runner.optim_wrapper = own
     pairs = list(zip(_flat(runner.param_schedulers), _flat(schedulers)))
     changes = [text for before, now in pairs for text in _compare(before, now)]
-    if not changes or any(hasattr(scheduler, 'monitor') for _, scheduler in pairs):  # these depend on metrics
+    if not changes or any(hasattr(scheduler, 'monitor') for _, scheduler in pairs):  # they depend on metrics
         return
     epoch_length = len(runner.train_dataloader)
     for step in range(1, runner.iter + 1):
@@ -51,13 +51,13 @@ def follow_config(runner: Runner) -> None:
     values = sorted({f'{group["lr"]:.4g}' for wrapper in _wrappers(own) for group in wrapper.param_groups})
     print_log(
         f'the config has other schedules than the checkpoint ({"; ".join(changes)}): the run resumes as if it had '
-        f"followed the config's from its start, with a learning rate of {', '.join(values)}",
+        f"followed the config's from the start, with a learning rate of {', '.join(values)}",
         logger='current',
     )
 
 
 def _copy_groups(wrapper: OptimWrapper) -> OptimWrapper:
-    """A stand-in whose groups have the values that the run started with; its optimizer never takes a step."""
+    """Copy the parameter groups with their initial values; the optimizer of the copy never takes a step."""
     if isinstance(wrapper, OptimWrapperDict):
         return OptimWrapperDict(**{name: _copy_groups(inner) for name, inner in wrapper.items()})
     optimizer = copy.copy(wrapper.optimizer)

@@ -151,7 +151,7 @@ def test_a_damaged_one_is_told_and_the_one_before_taken(tmp_path, caplog, monkey
         told.clear()
     newest.unlink()
     assert newest_whole_checkpoint(tmp_path) == tmp_path / 'epoch_2.pth'
-    assert told.pop()[0].startswith(f'{newest} is not there')
+    assert told.pop()[0].startswith(f'{newest} does not exist')
     # the best has no optimizer in it, and cannot be resumed from
     for path in tmp_path.glob('*.pth'):
         path.rename(path.with_name(f'best_{path.name}'))

@@ -272,7 +272,7 @@ def test_a_run_goes_on_with_other_batches_and_says_so(write_config, tmp_path, ca
     monkeypatch.setattr('mmfasternet.training.exact_resume.print_log', lambda text, **_: told.append(text))
     run(config, tmp_path, resume='auto')
     assert told == [
-        'an epoch had 3 steps when the run was stopped and has 6 now: it goes on, but not exactly as it would have'
+        'an epoch had 3 steps when the run was interrupted and has 6 now: the run resumes, but not exactly'
     ]
     assert read_checkpoint(str(tmp_path / 'epoch_2.pth'))['meta']['iter'] == 5 + 2
 

@@ -113,7 +113,7 @@ def test_a_step_is_left_out_as_if_it_had_not_been(kind, tmp_path, monkeypatch):
     runner.register_hook(_Remember(seen))
     runner.train()
     ((text, level),) = told
-    assert text.startswith('step 2: ') and text.endswith('left out (1 of at most 1)') and level == logging.WARNING
+    assert text.startswith('step 2: ') and text.endswith('skipped (1 of at most 1)') and level == logging.WARNING
     for name, value in seen[1].items():
         assert torch.equal(value, seen[2][name]), name
     assert not torch.equal(seen[3]['layer.weight'], seen[2]['layer.weight'])
@@ -134,7 +134,7 @@ def test_what_is_still_to_be_accumulated_is_left_out(tmp_path):
 
 def test_no_more_are_left_out_than_allowed(tmp_path):
     runner = make_runner(tmp_path, {0: 'loss', 3: 'gradient', 6: 'loss'}, max_skips=2)
-    with pytest.raises(DivergenceError, match=r'^step 4: .*; 2 such steps were left out already\. .*max_skips=12'):
+    with pytest.raises(DivergenceError, match=r'^step 4: .*; 2 such steps were skipped before\. .*max_skips=12'):
         runner.train()
 
 
