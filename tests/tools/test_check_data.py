@@ -61,7 +61,7 @@ def test_damaged_data(run, own_data, tmp_path):
     lines = printed.splitlines()
     assert lines[2:4] == [
         '  error           1  images that do not exist: training stops when it reads them',
-        f'{"":21}000000000007.jpg',
+        f'{"":21}000000000007.jpg: not in {own_data}/train2017',
     ]
     assert lines[4] == '  warning         5  boxes outside the image: dropped'
     first = content['annotations'][0]
