@@ -33,3 +33,4 @@ lint: setup ## what CI asks of the code's form
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	.venv/bin/lint-imports
+	$(RUN) -m mypy

@@ -150,7 +150,7 @@ def _with_versions(tensors: dict[str, Tensor], content: Mapping[str, Any]) -> di
     versions = {name.removeprefix('module.'): value for name, value in versions.items()}
     tensors = OrderedDict(tensors)
     if all(name.rpartition('.')[0] in versions for name in tensors):
-        tensors._metadata = OrderedDict(versions)
+        vars(tensors)['_metadata'] = OrderedDict(versions)
     return tensors
 
 

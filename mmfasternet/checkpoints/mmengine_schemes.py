@@ -51,7 +51,7 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
 
 def load_from_http(filename: str, map_location: Any = None, model_dir: str | None = None, progress: bool = True) -> Any:
     """Download a file to torch's cache, unless it exists there, and read it."""
-    return load_from_local(fetch(filename, model_dir, progress), map_location)
+    return load_from_local(str(fetch(filename, model_dir, progress)), map_location)
 
 
 def load_from_torchvision(filename: str, map_location: Any = None) -> Any:
@@ -66,7 +66,7 @@ def load_from_openmmlab(filename: str, map_location: Any = None) -> Any:
     place = _look_up(filename, models)
     if place.startswith(('http://', 'https://')):
         return load_from_http(place, map_location)
-    return load_from_local(Path(mmengine_checkpoint._get_mmengine_home(), place), map_location)
+    return load_from_local(str(Path(mmengine_checkpoint._get_mmengine_home(), place)), map_location)
 
 
 def load_from_mmcls(filename: str, map_location: Any = None) -> Any:

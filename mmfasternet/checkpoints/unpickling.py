@@ -133,21 +133,25 @@ _BUILDERS: dict[str, Callable] = {
 
 def _set_state(target: Any, state: Any) -> None:
     """Give an object its state, as far as that cannot change what its methods do."""
+    set_state = getattr(target, '__setstate__', None)
     if isinstance(target, OrderedDict) and '_metadata' in state:
-        target._metadata = state['_metadata']
+        vars(target)['_metadata'] = state['_metadata']
     elif isinstance(target, HistoryBuffer):
         vars(target).update({name: state[name] for name in vars(target) if name in state})
     elif isinstance(target, np.dtype) and target.kind in 'iufc' and state[1] in ('<', '>', '|', '='):
         # NumPy believes the other fields, and takes bytes for pointers if they say so
-        target.__setstate__((3, state[1], None, None, None, -1, -1, 0))
+        set_state((3, state[1], None, None, None, -1, -1, 0))
     elif isinstance(target, np.ndarray):
         _, shape, dtype, is_fortran, data = state
         if not isinstance(dtype, np.dtype):
             shape, dtype, data = (1,), np.dtype(object), [dtype]
-        target.__setstate__((1, shape, dtype, bool(is_fortran), data))
+        set_state((1, shape, dtype, bool(is_fortran), data))
 
 
-class Unpickler(pickle._Unpickler):  # the one in C reserves as much memory as a file asks for
+_PythonUnpickler: Any = pickle._Unpickler  # the one in C reserves as much memory as a file asks for
+
+
+class Unpickler(_PythonUnpickler):
     """Reads a pickle of ``torch.save``.
 
     Args:
@@ -189,7 +193,7 @@ class Unpickler(pickle._Unpickler):  # the one in C reserves as much memory as a
             self.storages[key] = buffer, self.restore(buffer.untyped_storage(), location), dtype
         return TypedStorage(wrap_storage=self.storages[key][1], dtype=dtype, _internal=True)
 
-    def fill(self, key: str, data: BinaryIO, byteorder: str) -> None:
+    def fill(self, key: str, data: Any, byteorder: str) -> None:
         """Read the bytes of a storage."""
         buffer, storage, dtype = self.storages[key]
         if data.readinto(buffer.numpy()) != buffer.numel():

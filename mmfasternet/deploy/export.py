@@ -141,7 +141,7 @@ def _write(
     return metadata, difference
 
 
-def _in_short(error: Exception) -> str:
+def _in_short(error: BaseException) -> str:
     """Summarize an exporter's error: its cause, and the first line of the message."""
     while error.__cause__ is not None:
         error = error.__cause__

@@ -18,7 +18,7 @@ from ..models.fasternet import FasterNetBlock
 
 _ops = torch.ops.mkldnn
 #: Activations that oneDNN computes while it writes the output: attribute, scalars, algorithm.
-_FUSED = {nn.ReLU: ('relu', [], ''), nn.GELU: ('gelu', [], 'none')}
+_FUSED: dict[type, tuple[str, list, str]] = {nn.ReLU: ('relu', [], ''), nn.GELU: ('gelu', [], 'none')}
 _NOT_FUSED: tuple[str, list, str] = ('none', [], '')
 #: For how many input shapes a convolution caches its weights: the levels of a feature pyramid, and some more.
 _SHAPES = 8

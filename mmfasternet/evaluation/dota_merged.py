@@ -169,11 +169,12 @@ def _read_folder(folder: Path, images: Sequence[str], classes: Sequence[str], lo
     """Read the labels of the tested images, and log which cannot be read."""
     from ..datasets.dota.labels import read_labels
 
-    objects, faults, missing = {}, [], []
+    objects: dict[str, list] = {}
+    faults, missing = [], []
     for image in images:
         path = folder / f'{image}.txt'
         if path.is_file():
-            objects[image], bad_lines = read_labels(path, classes)
+            objects[image], bad_lines = read_labels(path, tuple(classes))
             faults += bad_lines
         else:
             objects[image] = []

@@ -72,13 +72,12 @@ def evaluate(
     """
     results = {}
     for label, name in enumerate(classes):
-        boxes, scores, quads, difficult = (
-            [np.zeros((0, 4, 2))],
-            [np.zeros(0)],
-            [np.zeros((0, 4, 2))],
-            [np.zeros(0, bool)],
-        )
-        overlaps, targets = [np.zeros(0)], [np.zeros(0, int)]
+        boxes: list[np.ndarray] = [np.zeros((0, 4, 2))]
+        scores: list[np.ndarray] = [np.zeros(0)]
+        overlaps: list[np.ndarray] = [np.zeros(0)]
+        targets: list[np.ndarray] = [np.zeros(0, int)]
+        quads: list[np.ndarray] = [np.zeros((0, 4, 2))]
+        difficult: list[np.ndarray] = [np.zeros(0, bool)]
         for image, predictions in detections.items():
             ground_truth = [item for item in objects[image] if item.name == name]
             of_class = predictions.labels == label
@@ -91,7 +90,13 @@ def evaluate(
             overlaps.append(overlap)
             targets.append(target + before)
         results[name] = _score_class(
-            *map(np.concatenate, (boxes, scores, overlaps, targets, quads, difficult)), iou_thr
+            np.concatenate(boxes),
+            np.concatenate(scores),
+            np.concatenate(overlaps),
+            np.concatenate(targets),
+            np.concatenate(quads),
+            np.concatenate(difficult),
+            iou_thr,
         )
     return results
 

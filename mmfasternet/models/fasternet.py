@@ -168,7 +168,9 @@ class FasterNet(BaseModule):
         embed_dims, depths = settings['embed_dims'], settings['depths']
         if drop_path_rate is None:
             drop_path_rate = settings['drop_path_rate']
-        block = dict(partial_ratio=partial_ratio, mlp_ratio=mlp_ratio, layer_scale_init_value=layer_scale_init_value)
+        block: dict[str, Any] = dict(
+            partial_ratio=partial_ratio, mlp_ratio=mlp_ratio, layer_scale_init_value=layer_scale_init_value
+        )
         check_arguments(
             embed_dims, len(depths), in_channels=in_channels, patch_size=patch_size, drop_path_rate=drop_path_rate,
             out_indices=out_indices, frozen_stages=frozen_stages, with_cp=with_cp, compile=compile, **block,
@@ -213,7 +215,7 @@ class FasterNet(BaseModule):
             # Only the backbone, and its features keep their dtype: mmdet gives boxes the dtype of the features, which
             # in bfloat16 have steps of 4 at pixel 1000; and mmcv's RoIAlign and NMS do not support it.
             with torch.autocast(x.device.type, torch.bfloat16):
-                features = [feature.to(x.dtype) for feature in compute(self, x)]
+                features = tuple(feature.to(x.dtype) for feature in compute(self, x))
         else:
             features = compute(self, x)
         # contiguous: mmcv's RoIAlign on the CPU misreads channels-last features, and a detector finds nothing

@@ -14,6 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 import mmfasternet  # noqa: F401
 from mmfasternet.training.data_parallel import CPUDataParallel, SyncBatchNorm
 
+pytestmark = pytest.mark.slow
+
 HALVES = (3, 5)
 
 

@@ -22,6 +22,8 @@ from mmfasternet.errors import CheckpointError, DataError
 from mmfasternet.training.checkpoints import STOPPED
 from mmfasternet.training.exact_resume import Position, iterate_seeded
 
+pytestmark = pytest.mark.slow
+
 #: Two epochs of three steps, or six steps, with everything that has a state or draws numbers.
 CONFIG = """
 _base_ = '{root}/configs/mask_rcnn_fasternet_t0_mini_coco.py'
@@ -271,9 +273,7 @@ def test_a_run_goes_on_with_other_batches_and_says_so(write_config, tmp_path, ca
     told = []
     monkeypatch.setattr('mmfasternet.training.exact_resume.print_log', lambda text, **_: told.append(text))
     run(config, tmp_path, resume='auto')
-    assert told == [
-        'an epoch had 3 steps when the run was interrupted and has 6 now: the run resumes, but not exactly'
-    ]
+    assert told == ['an epoch had 3 steps when the run was interrupted and has 6 now: the run resumes, but not exactly']
     assert read_checkpoint(str(tmp_path / 'epoch_2.pth'))['meta']['iter'] == 5 + 2
 
 

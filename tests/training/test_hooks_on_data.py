@@ -22,6 +22,8 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sequenti
 from mmfasternet.errors import DataError
 from mmfasternet.training import ExactEpochLoop, ExactIterLoop
 
+pytestmark = pytest.mark.slow
+
 PAIRS = {EpochBasedTrainLoop: ExactEpochLoop, IterBasedTrainLoop: ExactIterLoop}
 LOADING = {'here': dict(), 'persistent': dict(workers=2), 'new workers': dict(workers=2, persistent=False)}
 _names = map(str, itertools.count())

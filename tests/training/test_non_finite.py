@@ -13,6 +13,8 @@ from torch.utils.data import Dataset
 from mmfasternet.errors import DivergenceError
 from mmfasternet.training import non_finite
 
+pytestmark = pytest.mark.slow
+
 
 class Samples(Dataset):
     """Eight samples; those named in ``bad`` make the loss, or the gradient alone, infinite."""

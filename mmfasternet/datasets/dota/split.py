@@ -347,7 +347,8 @@ def _cut(raw: Path, split: Split, source: Source) -> None:
     """Cut an image: write its tiles and labels, and finally its record."""
     objects, faults = _read_objects(raw, CLASSES[split.settings['version']], source)
     image, image_faults = _read_image(raw, source)
-    counts, left_out = {}, []
+    counts: dict[str, Any] = {}
+    left_out: list[Any] = []
     if image is not None:
         counts, left_out = _write_tiles(split, source, image, objects)
     record = {

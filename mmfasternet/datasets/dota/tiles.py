@@ -77,8 +77,8 @@ def parse_tile_name(name: str) -> tuple[str, int, int, int]:
     found = _TILE_NAME.fullmatch(name)
     if found is None:
         raise DataError(f'{name} is not the name of a tile; expected IMAGE__SIZE__X___Y, such as P0001__1024__824___0')
-    image, *numbers = found.groups()
-    return image, *map(int, numbers)
+    image, size, x, y = found.groups()
+    return image, int(size), int(x), int(y)
 
 
 def all_windows(width: int, height: int, sizes: Sequence[int], overlaps: Sequence[int]) -> np.ndarray:
