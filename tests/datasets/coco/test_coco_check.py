@@ -12,7 +12,7 @@ from mmdet.registry import DATASETS
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mmfasternet.datasets.coco.annotations import check_annotations, read_annotations
+from mmfasternet.datasets.coco.annotations import CLASS_TWICE, check_annotations, read_annotations
 from mmfasternet.datasets.coco.check import check_images, check_masks, run_length_bounds
 from mmfasternet.datasets.findings import by_kind
 from mmfasternet.datasets.image_files import read_size
@@ -269,6 +269,16 @@ def test_classes_in_another_order_get_other_names(root, content):
     assert [data.metainfo['classes'][label] for label in labels] == ['stop sign']
     kept = [data.get_data_info(index)['instances'] for index in range(len(data))]
     assert (report.kept_images, report.kept_objects) == (len(data), sum(map(len, kept)))
+
+
+def test_a_class_named_twice_shifts_the_names(root, content):
+    classes = (CLASSES[0], *CLASSES)
+    (finding,) = by_kind(check(content, root, classes).findings)[CLASS_TWICE]
+    assert finding.detail == f'{CLASSES[0]} in metainfo.classes; name each class once'
+    dataset = mmdets(content, root, classes)
+    # mmdet numbers the categories, so that label 1 is the second of them and has the name of the first
+    (second,) = (category['id'] for category in content['categories'] if category['name'] == CLASSES[1])
+    assert dataset.metainfo['classes'][dataset.cat2label[second]] == CLASSES[0]
 
 
 def test_a_cut_off_image_is_found_by_decoding(root, content):
