@@ -1,4 +1,4 @@
-"""Write a file with a FasterNet anew, under the names of another library."""
+"""Convert a file with a FasterNet to the names of another library."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def convert(path: Path, out: Path, target: str, overwrite: bool = False) -> Conv
         path (Path): The file, of any format that :func:`recognise` knows.
         out (Path): The file to write; ``.safetensors`` or a file of torch's.
         target (str): A key of :data:`TARGETS`.
-        overwrite (bool): Replace a file that is there already. Defaults to False.
+        overwrite (bool): Replace a file that already exists. Defaults to False.
 
     Returns:
         Conversion: What became of it.
@@ -75,7 +75,7 @@ def convert(path: Path, out: Path, target: str, overwrite: bool = False) -> Conv
         DependencyError: safetensors is needed and not installed.
     """
     if out.exists() and not overwrite:
-        raise CheckpointError(f'{out} is there already; name another file, or replace it with --overwrite')
+        raise CheckpointError(f'{out} already exists; choose another path, or replace it with --overwrite')
     check_writable(out, 'OUT')
     content = read_checkpoint(path)
     weights = recognise(content)
@@ -115,7 +115,7 @@ def dataset_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain_meta(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``meta`` of a checkpoint without what is not plain data, and with the classes where MMEngine looks."""
+    """Keep the plain data of a checkpoint's ``meta``, with the classes where MMEngine looks."""
     meta = content.get('meta')
     if not isinstance(meta, Mapping):
         return {}
@@ -129,7 +129,7 @@ def _plain_meta(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_plain(value: Any) -> Any:
-    """Copy data into built-in types alone, which every reader takes; raises a TypeError if it is of another."""
+    """Copy data into built-in types, which every reader accepts; raise a TypeError for other types."""
     if isinstance(value, Mapping):
         return {_as_plain(key): _as_plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -155,7 +155,7 @@ def _with_versions(tensors: dict[str, Tensor], content: Mapping[str, Any]) -> di
 
 
 def _save_safetensors(tensors: dict[str, Tensor], meta: dict[str, Any], path: Path) -> None:
-    """Write tensors, and as strings what is known about them: text as it is, all else in JSON."""
+    """Write tensors and their metadata as strings: text unchanged, everything else as JSON."""
     try:
         from safetensors.torch import save_file
     except ImportError as error:
@@ -166,7 +166,7 @@ def _save_safetensors(tensors: dict[str, Tensor], meta: dict[str, Any], path: Pa
 
 
 def _log_training_state(content: Mapping[str, Any]) -> None:
-    """Say what a converted file lacks that a training needs to resume."""
+    """Log what a converted file lacks for resuming a training."""
     names = [name for name in _TRAINING_STATE if content.get(name)]
     if names:
         print_log(f'{", ".join(names)} not converted: resume the training from the file as it was', logger='current')

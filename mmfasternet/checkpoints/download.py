@@ -1,4 +1,4 @@
-"""Fetch checkpoints: whole, the right one, and only once."""
+"""Download checkpoints: complete, verified, and only once."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _TIMEOUT = 30
 
 
 def fetch(url: str, model_dir: str | Path | None = None, progress: bool = True) -> Path:
-    """Bring a file to torch's cache, if it is not there yet.
+    """Download a file to torch's cache, unless it exists there.
 
-    What was cut off goes on where it stopped, if the server says that it still has the same file. In several processes
-    the first of each machine fetches, and the others wait for it.
+    An interrupted download is resumed if the server still has the same file. In distributed runs the first process of
+    each machine downloads, and the others wait for it.
 
     Args:
         url (str): Where it is, by HTTP or HTTPS.
@@ -37,7 +37,7 @@ def fetch(url: str, model_dir: str | Path | None = None, progress: bool = True) 
         progress (bool): Whether to show a progress bar. Defaults to True.
 
     Returns:
-        Path: The file. It is there as a whole or not at all.
+        Path: The complete file.
 
     Raises:
         CheckpointError: If it cannot be fetched, or is not the one that its name says.
@@ -81,7 +81,7 @@ def _fetch_to(target: Path, url: str, progress: bool) -> None:
 
 
 def _download(url: str, part: Path, notes: TextIO, progress: bool) -> int | None:
-    """Fill the part, from where it stops if that is sure to fit, and give the size that the server says."""
+    """Download the rest of a part, or all of it if it may not fit, and return the size that the server states."""
     known = _known_mark(notes.read(), url)
     start = part.stat().st_size if known and part.is_file() else 0
     headers = {'Accept-Encoding': 'identity', 'User-Agent': 'mmfasternet'}
@@ -125,7 +125,7 @@ def _verify(part: Path, url: str, size: int | None, remedy: str) -> None:
     found = part.stat().st_size
     if size is not None and found < size:
         raise CheckpointError(
-            f'{url} was cut off after {found:,} of {size:,} bytes. Start again, and it goes on from there. {remedy}'
+            f'{url} was cut off after {found:,} of {size:,} bytes. Run it again to resume. {remedy}'
         )
     expected = _HASH.search(part.name.removesuffix('.part'))
     digest = _sha256(part) if expected else ''
@@ -144,7 +144,7 @@ def _sha256(path: Path) -> str:
 
 
 def _mark_of(response: HTTPResponse) -> str | None:
-    """Find what tells this content from the next under the same URL; a weak ETag does not."""
+    """Find the validator of this content under its URL; a weak ETag is none."""
     etag = response.headers.get('ETag')
     return etag if etag and not etag.startswith('W/') else response.headers.get('Last-Modified')
 
@@ -159,7 +159,7 @@ def _known_mark(notes: str, url: str) -> str | None:
 
 @contextmanager
 def _one_at_a_time(path: Path) -> Iterator[TextIO]:
-    """Open a file for this process alone; the others wait, where the system can make them."""
+    """Open a file exclusively; other processes wait where the system supports locks."""
     with path.open('a+') as file:
         try:
             import fcntl

@@ -118,7 +118,7 @@ def test_half_precision_stays(timm_file, tmp_path):
 def test_nothing_is_overwritten_or_written_half(files, tmp_path):
     torch.save(files['timm'], tmp_path / 'in.pth')
     (tmp_path / 'out.pth').write_text('precious')
-    with pytest.raises(CheckpointError, match='out.pth is there already; name another file, or replace it'):
+    with pytest.raises(CheckpointError, match='out.pth already exists; choose another path, or replace it'):
         convert(tmp_path / 'in.pth', tmp_path / 'out.pth', 'released')
     assert (tmp_path / 'out.pth').read_text() == 'precious'
     torch.save({'conv1.weight': torch.zeros(1)}, tmp_path / 'resnet.pth')

@@ -97,7 +97,7 @@ def test_what_was_cut_off_goes_on(server, cache, headers):
     server.headers, server.cuts = headers, [300_000, 700_000]
     for found in ('300,000', '700,000'):
         line = failure(f'{server.url}/a.pth')
-        assert f'was cut off after {found} of 1,024,000 bytes. Start again, and it goes on from there' in line
+        assert f'was cut off after {found} of 1,024,000 bytes. Run it again to resume' in line
         assert not (cache / 'a.pth').exists()
     assert fetch(f'{server.url}/a.pth').read_bytes() == CONTENT
     assert [request.get('Range') for request in server.requests] == [None, 'bytes=300000-', 'bytes=700000-']

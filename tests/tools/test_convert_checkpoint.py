@@ -39,5 +39,5 @@ def test_mistakes_are_one_line(files, tmp_path):
         line = done.stderr.splitlines()[-1]
         assert line.startswith('error: ') and message in line
     done = convert(tmp_path, 'timm.pth', 'timm.pth', '--to', 'released')
-    assert (done.returncode, 'timm.pth is there already' in done.stderr) == (2, True)
+    assert (done.returncode, 'timm.pth already exists' in done.stderr) == (2, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['page.pth', 'timm.pth']

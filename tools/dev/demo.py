@@ -1,7 +1,7 @@
-"""Draw a small COCO, DOTA or ImageNet, train a model with FasterNet-T0 on it, test it, and say where the pictures are.
+"""Draw a small COCO, DOTA or ImageNet, train a FasterNet-T0 model on it, test it, and print where the pictures are.
 
-Run it through `make demo`, `make demo-dota` or `make demo-cls`. Stopped, it goes on where it was; run again when it is
-done, it only tests.
+Run it through `make demo`, `make demo-dota` or `make demo-cls`. If interrupted, run it again to resume. After a
+finished training it only tests.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Demo:
         return self.run('tools/train.py', self.config, '--resume', bar=tqdm(total=steps, desc='training', unit='step'))
 
     def test(self, images: int, *options: str, config: str | None = None) -> tuple[dict[str, float], Path]:
-        """Test on so many images, by another config if need be, and return the metrics and the folder of the run."""
+        """Test on so many images, optionally by another config, and return the metrics and the folder of the run."""
         config = config or self.config
         steps = -(-images // self.settings.test_dataloader.batch_size)
         bar = tqdm(total=steps, desc='testing', unit='step')
@@ -139,7 +139,7 @@ def demo_coco(demo: Demo) -> None:
             name, *(f'{metrics[f"coco/{key}_mAP{kind}"]:.3f}' for kind in ('', '_50', '_75', '_s', '_m', '_l'))
         )
     sheet = make_sheet(pictures, columns=3, cell=(640, 320))
-    report(demo, seconds, table, f'{sheet.relative_to(ROOT)} (left what was drawn, right what was found)', pictures)
+    report(demo, seconds, table, f'{sheet.relative_to(ROOT)} (ground truth left, predictions right)', pictures)
 
 
 def demo_dota(demo: Demo) -> None:
@@ -192,7 +192,7 @@ def demo_imagenet(demo: Demo) -> None:
 
 
 def report(demo: Demo, seconds: float, table: Table, sheet: str, pictures: Path) -> None:
-    """Print what came of it."""
+    """Print the results."""
     console = Console()
     console.print(table)
     console.print(f'training took {seconds / 60:.1f} minutes; checkpoint: {demo.checkpoint}', soft_wrap=True)

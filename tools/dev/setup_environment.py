@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Make .venv in this checkout: the pinned OpenMMLab stack, with mmcv's compiled ops, and this package.
 
-Run it through `make setup`. It needs nothing but Python's standard library, git, make and a C++ compiler. Run again,
-it finishes what was interrupted, or says in a moment that all is there. mmcv comes as source only and takes minutes
-to compile; the wheel is kept in the user's cache (XDG_CACHE_HOME or ~/.cache) for the next checkout.
+Run it through `make setup`. It needs nothing but Python's standard library, git, make and a C++ compiler. If it was
+interrupted, run it again to finish; a complete environment takes a moment to check. mmcv is compiled from source, which
+takes minutes; the wheel is kept in the user's cache (XDG_CACHE_HOME or ~/.cache) for the next checkout.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if kept.tolist() != [1]:
 
 
 class SetupError(Exception):
-    """Something that the user has to mend first; the message is one line."""
+    """A problem that the user must fix first; the message is one line."""
 
 
 def check_machine() -> None:
@@ -97,7 +97,7 @@ class Step:
         self._show(f'{"failed after" if error else "done in"} {self._elapsed()}\n')
 
     def report(self, note: str) -> None:
-        """Show how far the work is."""
+        """Show the progress."""
         self.note = note
         if not sys.stdout.isatty():
             print(f'    {note}', flush=True)
@@ -161,7 +161,7 @@ def pins() -> dict[str, str]:
 
 
 def make_venv() -> bool:
-    """Make an empty environment, unless one is there; tell whether it is new."""
+    """Make an empty environment unless one exists; return whether it is new."""
     works = PYTHON.exists() and subprocess.run([PYTHON, '-m', 'pip', '--version'], capture_output=True).returncode == 0
     if not works:
         with Step('a new environment in .venv'):
@@ -216,7 +216,7 @@ class BuildProgress:
         self.step, self.tenth = step, 0
 
     def __call__(self, line: str) -> None:
-        """Look at a line of the build."""
+        """Count a line of the build."""
         match = re.match(r'\s*\[(\d+)/(\d+)\]', line)
         if not match:
             return
@@ -228,7 +228,7 @@ class BuildProgress:
 
 
 def install() -> None:
-    """Fill the environment."""
+    """Install everything into the environment."""
     versions = pins()
     constraints = ['-c', CONSTRAINTS]
     torch = [f'{name}=={versions[name]}' for name in ('torch', 'torchvision')]
@@ -274,7 +274,7 @@ def main() -> int:
         except SetupError as error:
             if is_new:
                 raise
-            print(f'  {error}\n  the earlier environment cannot be mended: starting again with a new one', flush=True)
+            print(f'  {error}\n  the earlier environment cannot be repaired: starting again with a new one', flush=True)
             shutil.rmtree(VENV)
             make_venv()
             install()
@@ -284,7 +284,7 @@ def main() -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('\nstopped; run `make setup` again to go on', file=sys.stderr)
+        print('\nstopped; run `make setup` again to resume', file=sys.stderr)
         return 130
     return 0
 
