@@ -124,9 +124,7 @@ def _download(url: str, part: Path, notes: TextIO, progress: bool) -> int | None
 def _verify(part: Path, url: str, size: int | None, remedy: str) -> None:
     found = part.stat().st_size
     if size is not None and found < size:
-        raise CheckpointError(
-            f'{url} was cut off after {found:,} of {size:,} bytes. Run it again to resume. {remedy}'
-        )
+        raise CheckpointError(f'{url} was cut off after {found:,} of {size:,} bytes. Run it again to resume. {remedy}')
     expected = _HASH.search(part.name.removesuffix('.part'))
     digest = _sha256(part) if expected else ''
     if (size is not None and found > size) or (expected and not digest.startswith(expected[1])):
