@@ -108,7 +108,7 @@ def _check_steps(loader: dict[str, Any], samples: int, processes: int) -> None:
 
 
 def check_datasets(datasets: Sequence[DataFiles], scored: Collection[str] = ()) -> Iterator[int | None]:
-    """Check that the data sets of a loader, are sound and fit the config, without opening images.
+    """Check that the data sets of a loader are sound and fit the config, without opening images.
 
     Args:
         datasets (Sequence[DataFiles]): The data sets.
@@ -128,9 +128,9 @@ def check_datasets(datasets: Sequence[DataFiles], scored: Collection[str] = ()) 
             _log(report, files)
         reports.append(report if files.drops_are_known else None)
     if None not in reports:
-        problem = check_use(reports, datasets[0].setting.startswith('train'), bool(scored))
-        if problem:
-            raise DataError(f'{datasets[0].setting}: {problem.kind.title}, {problem.kind.outcome}: {problem}')
+        finding = check_use(reports, datasets[0].setting.startswith('train'), bool(scored))
+        if finding:
+            raise DataError(f'{datasets[0].setting}: {finding.kind.title}, {finding.kind.outcome}: {finding}')
     return (None if report is None else report.kept_images for report in reports)
 
 
