@@ -218,9 +218,8 @@ def _find_files(dataset: dict[str, Any], dataset_type: Any, setting: str) -> tup
     needs_root = not is_abs(prefix) or not is_abs(ann_file or '/')
     if root and needs_root and not Path(root).is_dir():
         raise DataError(
-            f'{setting}: the folder {root} does not exist (looked in {Path.cwd()}){_of_home(root)}; put or link the '
-            f'data there'
-            f'{hint}'
+            f'{setting}: the folder {Path(root)} does not exist (looked in {Path.cwd()}){_of_home(root)}; put or link '
+            f'the data there{hint}'
         )
     if ann_file and not Path(annotations).exists():
         raise DataError(
