@@ -72,7 +72,7 @@ def test_linear_layers_of_any_batch(activation, dtype, limit):
 @pytest.mark.parametrize('settings', [dict(), dict(partial_ratio=1.0), dict(layer_scale_init_value=0.5)])
 @torch.no_grad()
 def test_a_block_leaves_its_shortcut_as_it_was(settings):
-    arguments = dict(partial_ratio=0.25, mlp_ratio=2, drop_path=0.0, layer_scale_init_value=0)
+    arguments = dict(partial_ratio=0.25, mlp_ratio=2, drop_path_rate=0.0, layer_scale_init_value=0)
     block = FasterNetBlock(16, **(arguments | settings), norm_cfg=dict(type='BN'), act_cfg=dict(type='ReLU')).eval()
     block.mlp[1] = nn.Identity()
     x = torch.randn(2, 16, 9, 5).contiguous(memory_format=torch.channels_last)
