@@ -250,4 +250,4 @@ def test_an_image_that_cannot_be_decoded_is_named(checkout, mini_imagenet):
     broken = sorted(val.rglob('*.JPEG'))[7]
     broken.write_text('<html>not found</html>')
     message = run(checkout, 'tools/test.py', MINI, 'epoch_2.pth', code=2)
-    assert message.startswith(f'error: {broken.relative_to(checkout)} cannot be decoded; fetch it again')
+    assert message.startswith(f'error: {broken.relative_to(checkout)} cannot be decoded; download it again')
