@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 
 from mmfasternet import FasterNet
 from mmfasternet.deploy import ExportedNetwork
-from mmfasternet.engine.acceleration import AccelerateHook, add_flags, check_flags
+from mmfasternet.engine.acceleration import add_flags, check_flags
+from mmfasternet.engine.hooks import AccelerateHook
 from mmfasternet.errors import ConfigError
 
 
