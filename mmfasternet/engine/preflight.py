@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -13,7 +12,7 @@ from mmengine.registry import DATA_SAMPLERS, METRICS, MODELS, WEIGHT_INITIALIZER
 
 from ..config_types import dicts_in, type_names
 from ..datasets.coco.check import check as check_coco
-from ..datasets.data_files import DataFiles, count_samples, leaf_datasets, resolve_all
+from ..datasets.data_files import DataFiles, count_samples, resolve_all
 from ..datasets.dota.check import check as check_dota
 from ..datasets.findings import Report, by_kind, check_use
 from ..datasets.imagenet.check import check as check_class_folders
@@ -65,15 +64,13 @@ def check(cfg: Config, mode: str) -> None:
             _check_split(cfg, split)
     if mode == 'train':
         check_schedules(cfg)
-    else:
-        _check_whole_images(cfg)
     # last, because it can take long
     for source, setting in sources:
         fetch_checkpoint(source, setting)
 
 
 def _check_split(cfg: Config, split: str) -> None:
-    """Check a data loader, its data, and what is compared with the data: heads and evaluators."""
+    """Check a data loader, its data, and what must fit the data: heads and evaluators."""
     setting = f'{split}_dataloader'
     loader = cfg[setting]
     if not isinstance(loader, dict):
@@ -90,6 +87,7 @@ def _check_split(cfg: Config, split: str) -> None:
         check_class_counts(cfg.model, files.meta, setting)
     if split != 'train':
         check_evaluators(cfg, split, [files.annotations for files in datasets if files.reads_json])
+        _check_whole_images(cfg, split, datasets)
 
 
 def _check_steps(loader: dict[str, Any], samples: int, processes: int) -> None:
@@ -179,17 +177,15 @@ def _log(report: Report, files: DataFiles) -> None:
         print_log(text, logger='current', level=logging.WARNING)
 
 
-def _check_whole_images(cfg: Config) -> None:
-    """Check what scoring whole images reads, which comes after hours of testing."""
-    for evaluator in metrics_of(cfg, 'test'):
+def _check_whole_images(cfg: Config, split: str, datasets: Sequence[DataFiles]) -> None:
+    """Check what merging tiles into whole images reads, which comes after hours of testing."""
+    for evaluator in metrics_of(cfg, split):
         names = type_names(evaluator, METRICS)
         if not names & {'WholeImageDOTAMetric', 'DOTASubmission'}:
             continue
         from ..datasets.dota.tiles import parse_tile_name
 
-        for dataset in leaf_datasets(cfg.test_dataloader.dataset):
-            images = Path(dataset.get('data_root') or '', (dataset.get('data_prefix') or {}).get('img_path', ''))
-            tile = min(images.iterdir())
+        for tile in [min(files.images.iterdir()) for files in datasets if files.images]:
             parse_tile_name(tile.stem)
             if 'WholeImageDOTAMetric' in names:
                 label_folder(tile, evaluator.get('label_dir'))
