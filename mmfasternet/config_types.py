@@ -48,6 +48,12 @@ def type_names(config: Any, registry: Registry) -> frozenset[str]:
     return frozenset([*(base.__name__ for base in bases if base is not object), getattr(found, '__name__', str(found))])
 
 
+def shown_type(config: dict[str, Any]) -> str:
+    """Return the type of a config for a message, whether it is a class or a name."""
+    kind = config.get('type')
+    return kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))
+
+
 def dicts_in(node: Any) -> Iterator[dict[str, Any]]:
     """Iterate over all dicts in a config, outer ones first.
 

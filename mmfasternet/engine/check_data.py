@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..config_types import shown_type
 from ..datasets.data_files import DataFiles, resolve_all
 from ..datasets.findings import Finding, Report, by_kind, check_use
 from ..errors import ConfigError
@@ -46,7 +47,7 @@ def check_data(args: Namespace) -> int:
         for files in datasets:
             report = check_files(files, scored, open_images=True, decode=args.decode)
             if report is None:
-                print(f'{setting}: {files.config["type"]}: only its own class can read it, so it was not checked')
+                print(f'{setting}: {shown_type(files.config)}: only its own class can read it, so it was not checked')
                 continue
             reports.append(report)
             finding = check_use(reports, split == 'train', bool(scored)) if len(reports) == len(datasets) else None

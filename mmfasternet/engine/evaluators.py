@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import METRICS
 
-from ..config_types import type_names
+from ..config_types import shown_type, type_names
 from ..datasets.coco.annotations import read_annotations
 from ..errors import ConfigError, DataError, first_few
 
@@ -73,7 +73,7 @@ def check_evaluators(cfg: Config, split: str, annotations: list[Path]) -> None:
             if not Path(value).exists():
                 hint = f'; the data set reads {annotations[0]}' if name == 'ann_file' and annotations else ''
                 raise DataError(
-                    f'{setting}: {name} {value} of {_name(metric)} does not exist (looked in {Path.cwd()}){hint}'
+                    f'{setting}: {name} {value} of {shown_type(metric)} does not exist (looked in {Path.cwd()}){hint}'
                 )
         path = metric.get('ann_file')
         if annotations and isinstance(path, str) and path.endswith('.json') and '://' not in path and _is_local(metric):
@@ -83,11 +83,6 @@ def check_evaluators(cfg: Config, split: str, annotations: list[Path]) -> None:
 def _is_local(metric: dict[str, Any]) -> bool:
     backend = metric.get('backend_args') or metric.get('file_client_args') or {}
     return backend.get('backend', 'local') in ('local', 'disk')
-
-
-def _name(metric: dict[str, Any]) -> str:
-    kind = metric.get('type')
-    return kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))
 
 
 def _compare_images(path: Path, annotations: list[Path], setting: str) -> None:

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import LOOPS, PARAM_SCHEDULERS
 
-from ..config_types import type_names
+from ..config_types import shown_type, type_names
 
 #: Schedulers of warm-ups: they raise a value, or hold it back for a while.
 _WARM_UPS = {'LinearParamScheduler', 'ConstantParamScheduler', 'QuadraticWarmupParamScheduler'}
@@ -53,7 +53,7 @@ def check_schedules(cfg: Config) -> None:
         stretch = (total - begin) / (end - begin) if end != total else total / (max(missed) + total / len(missed))
         options = ' '.join(f'{path}.{key}={value}' for key, value in _stretched(scheduler, total, stretch).items())
         print_log(
-            f'{path} ({_name(scheduler)}) {fault}, as training ends at {unit} {total} (train_cfg.{name}). To have both '
+            f'{path} ({shown_type(scheduler)}) {fault}, as training ends at {unit} {total} (train_cfg.{name}). To have both '
             f'end together: --cfg-options {options}',
             logger='current',
             level=logging.WARNING,
@@ -96,8 +96,3 @@ def _stretched(scheduler: dict[str, Any], total: int, stretch: float) -> dict[st
     if 'end' in scheduler:
         settings['end'] = total
     return settings
-
-
-def _name(config: dict[str, Any]) -> str:
-    kind = config['type']
-    return kind if isinstance(kind, str) else kind.__name__
