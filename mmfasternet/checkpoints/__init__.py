@@ -3,13 +3,6 @@
 from .download import fetch
 from .formats import BackboneFit, fit_backbone, fit_classifier
 from .loading import names_not_read, read_checkpoint
-
-
-def install() -> None:
-    """Make MMEngine read every checkpoint of this process through :func:`read_checkpoint`."""
-    from .mmengine_schemes import install as install_schemes
-
-    install_schemes()
-
+from .mmengine_schemes import install
 
 __all__ = ['BackboneFit', 'fetch', 'fit_backbone', 'fit_classifier', 'install', 'names_not_read', 'read_checkpoint']
