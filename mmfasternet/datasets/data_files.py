@@ -73,8 +73,8 @@ class DataFiles:
         setting: Its key in the whole config, for messages.
         meta: The ``METAINFO`` of its class, updated by the config, with the class names as ``classes`` in the order of
             the labels; empty if any names are valid.
-        format: ``'coco'``, ``'dota'``, ``'classes'`` (one folder per class), or ``''`` if only its own class can read
-            it.
+        format: ``'coco'``, ``'dota'``, ``'classes'`` (one folder per class), or ``''`` if only the class of the data
+            set can read it.
         annotations: The annotation file, or the folder of label files. None if only its own class can find its files:
             it reads a remote store, downloads its data, or is a custom class.
         images: The folder of images; None if only its own file backend can read them.

@@ -47,7 +47,7 @@ def check_data(args: Namespace) -> int:
         for files in datasets:
             report = check_files(files, scored, open_images=True, decode=args.decode)
             if report is None:
-                print(f'{setting}: {shown_type(files.config)}: only its own class can read it, so it was not checked')
+                print(f'{setting}: {shown_type(files.config)}: not checked, because only this class can read the data')
                 continue
             reports.append(report)
             finding = check_use(reports, split == 'train', bool(scored)) if len(reports) == len(datasets) else None

@@ -114,7 +114,7 @@ def check_datasets(datasets: Sequence[DataFiles], scored: Collection[str] = ()) 
             ``()``: nothing.
 
     Returns:
-        Iterator[int | None]: How many samples each has; None if only its own class can say.
+        Iterator[int | None]: How many samples each has; None if only the class of the data set knows.
 
     Raises:
         DataError: They are not.
@@ -144,7 +144,7 @@ def check_files(
         decode (bool): Decode each image as a whole. Defaults to False: read its header alone.
 
     Returns:
-        Report | None: What was found; None if only its own class can read it.
+        Report | None: The findings; None if only the class of the data set can read it.
 
     Raises:
         DataError: It cannot be read.

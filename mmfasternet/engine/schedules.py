@@ -53,8 +53,8 @@ def check_schedules(cfg: Config) -> None:
         stretch = (total - begin) / (end - begin) if end != total else total / (max(missed) + total / len(missed))
         options = ' '.join(f'{path}.{key}={value}' for key, value in _stretched(scheduler, total, stretch).items())
         print_log(
-            f'{path} ({shown_type(scheduler)}) {fault}, as training ends at {unit} {total} (train_cfg.{name}). To have both '
-            f'end together: --cfg-options {options}',
+            f'{path} ({shown_type(scheduler)}) {fault}, as training ends at {unit} {total} (train_cfg.{name}). To have '
+            f'both end together: --cfg-options {options}',
             logger='current',
             level=logging.WARNING,
         )

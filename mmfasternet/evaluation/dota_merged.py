@@ -139,8 +139,8 @@ def label_folder(tile: str | Path, label_dir: str | Path | None = None) -> Path:
     folder = Path(label_dir) if label_dir else Path(tile).parent.parent / 'labelTxt'
     if not folder.is_dir():
         raise DataError(
-            f'scoring whole images needs the raw labels, but there is no folder {folder}: cut the tiles with '
-            'tools/split_dota.py, which copies them there, or set label_dir of the WholeImageDOTAMetric'
+            f'scoring whole images needs the raw labels, but the folder {folder} does not exist; cut the tiles '
+            'with tools/split_dota.py, which copies the labels there, or set label_dir of the WholeImageDOTAMetric'
         )
     return folder
 

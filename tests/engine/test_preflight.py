@@ -309,7 +309,7 @@ def rename_tile(val):
     (remove_tile, r'not exist \(1\), .*: P1__1024__824___0.png: the tile of .*annfiles/P1__1024__824___0.txt'),
     (empty_labels, 'annfiles has no label files'),
     (shorten_line, 'P1__1024__0___0.txt:1: 0 fields, expected 10'),
-    (remove_raw_labels, 'no folder .*labelTxt: cut the tiles with'),
+    (remove_raw_labels, 'the folder .*labelTxt does not exist; cut the tiles with'),
     (rename_tile, 'P0001 is not the name of a tile'),
 ])  # fmt: skip
 def test_faults_of_tiles_are_one_clear_line(tiles, damage, message):

@@ -22,7 +22,7 @@ _MEBIBYTE = 2**20
 
 @dataclass
 class Result:
-    """What was measured of one workload.
+    """The measurements of one workload.
 
     Args:
         name (str): Name of the network.
